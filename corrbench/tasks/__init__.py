@@ -1,0 +1,1 @@
+"""Tasks: what is propagated and how it is scored. Importing this package registers them in TASKS."""

@@ -1,0 +1,64 @@
+"""Other packages' methods, backbones, tasks...: the entry-point group `corrbench.plugins`.
+
+A package declares `[project.entry-points."corrbench.plugins"] anything = "its.module"`; importing that module registers its
+classes, and any `methods/` or `tasks/` folder beside the module is offered by name (`corrbench run theirs tasks/davis.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+GROUP = "corrbench.plugins"
+
+
+@functools.cache
+def load_all() -> tuple[str, ...]:
+    """Import every installed plugin once and return their names; `ValueError` names the package whose import fails."""
+    names = []
+    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+        try:
+            point.load()
+        except Exception as error:
+            owner = point.dist.name if point.dist else "an unknown package"
+            raise ValueError(
+                f"the plugin {point.name!r} of {owner} ({point.value}) cannot be imported: "
+                f"{type(error).__name__}: {error}; repair or uninstall {owner}"
+            ) from error
+        names.append(point.name)
+    return tuple(names)
+
+
+def folders(kind: str) -> list[Path]:
+    """The folders that hold plugin files of `kind` (`methods` or `tasks`): here, this project's, installed packages'."""
+    places = [Path.cwd() / kind, Path(__file__).parent.parent / kind]
+    for point in entry_points(group=GROUP):
+        spec = find_spec(point.value.partition(":")[0].partition(".")[0])
+        places += [Path(p) / kind for p in (spec.submodule_search_locations or [])] if spec else []
+    unique: list[Path] = []
+    for place in places:
+        if place.is_dir() and place.resolve() not in [u.resolve() for u in unique]:
+            unique.append(place)
+    return unique
+
+
+def find(kind: str, name: str) -> Path:
+    """The plugin file that `name` means: a path, or the stem of a file in one of `folders(kind)`."""
+    if name.endswith(".py") or "/" in name:
+        return Path(name)
+    for folder in folders(kind):
+        if (folder / f"{name}.py").is_file():
+            return folder / f"{name}.py"
+    return Path(kind) / f"{name}.py"
+
+
+def files(kind: str) -> list[Path]:
+    """Every plugin file of `kind`, the first of each name."""
+    seen: dict[str, Path] = {}
+    for folder in folders(kind):
+        for path in sorted(folder.glob("*.py")):
+            if not path.name.startswith("_"):
+                seen.setdefault(path.stem, path)
+    return list(seen.values())
