@@ -31,7 +31,8 @@ class VideoObjectSegmentation:
     def __init__(
         self, dataset: Mapping[str, Any], protocol: Mapping[str, Any] | None = None, version: int = 1
     ) -> None:
-        self.dataset = dataset if not isinstance(dataset, Mapping) else build(DATASETS, dataset)
+        self.dataset = build(DATASETS, dataset) if isinstance(dataset, Mapping) else dataset
+        self.protocol = dict(protocol or {})
         self.version = version
 
     def encode(
