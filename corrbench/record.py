@@ -1,10 +1,10 @@
 """Records: one folder a run, read and written here and nowhere else.
 
-A folder holds `record.json` (what was run, under which settings, on what, and the numbers), `scores.csv` (a row
-per sequence and object, joint or class, with statistics that can be summed up again over any resample of
-sequences) and, where a task has per-frame values, `frames.csv`. JSON and CSV only: reading a record never runs
-anything. The sha256 of every table is in `record.json`, which is written last, so a folder with a `record.json`
-is a finished run.
+A folder holds `record.json` (what was run, under which settings, on what, and the numbers), `scores.csv`
+(a row per sequence and object, joint or class, with statistics that can be summed up again over any resample
+of sequences) and, where a task has per-frame values, `frames.csv`. JSON and CSV only: reading a record never
+runs anything. The sha256 of every table is in `record.json`, which is written last, so a folder with a
+`record.json` is a finished run.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def read(folder: str | os.PathLike[str]) -> Record:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(
-            f"{path.parent} is not a finished record: it has no {NAME}; run `corrbench run` again, it goes on "
-            "where it stopped, or give another folder"
+            f"{path.parent} is not a finished record: it has no {NAME}; run `corrbench run` again, it goes "
+            "on where it stopped, or give another folder"
         ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(
