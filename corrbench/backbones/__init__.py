@@ -1,0 +1,5 @@
+"""Backbones: a frame to a feature map. Importing this package registers them all."""
+
+from __future__ import annotations
+
+from corrbench.backbones import resnet  # noqa: F401  (registers)
