@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corrbench.registry import BACKBONES, DATASETS, LOSSES, METHODS, STAGES, TASKS, did_you_mean, lookup
+from corrbench.plugins import parse, title
+from corrbench.registry import BACKBONES, DATASETS, LOSSES, METHODS, STAGES, TASKS, lookup
+from corrbench.words import did_you_mean
 
 # A nested dict with a `type` is looked up by the key it stands under, so a config cannot name another registry's class.
 NESTED = {"backbone": BACKBONES, "teacher": BACKBONES, "dataset": DATASETS, "loss": LOSSES, "losses": LOSSES}
@@ -55,54 +57,19 @@ def load(path: str | Path, want: str | None = None) -> PluginFile:
     data = config.to_dict()
     for name in data:
         if name not in KNOWN_NAMES:
-            raise ValueError(f"{path}: nothing reads the name {name!r}.{did_you_mean(name, sorted(KNOWN_NAMES))}")
+            raise ValueError(
+                f"{path}: nothing reads the name {name!r}.{did_you_mean(name, sorted(KNOWN_NAMES))}"
+            )
     for module in data.pop("custom_imports", {}).get("imports", []):
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise ValueError(f"{path}: custom_imports names {module!r}, which cannot be imported: {error}") from None
+            raise ValueError(
+                f"{path}: custom_imports names {module!r}, which cannot be imported: {error}"
+            ) from None
     if want is not None and not isinstance(data.get(want), dict):
         raise ValueError(f"{path}: expected a {want} file, that is one with `{want} = dict(type=...)`")
     return PluginFile(path, path.stem, title(tree, path), data)
-
-
-def parse(path: Path) -> ast.Module:
-    """The syntax tree of a plugin file, having checked that it holds literals and `dict(...)` only."""
-    if not path.is_file():
-        folder = path.parent
-        known = sorted(str(p) for p in folder.glob("*.py")) if folder.is_dir() else []
-        raise ValueError(f"{path}: there is no such file.{did_you_mean(str(path), known)}")
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (SyntaxError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{path}: is not valid Python: {error}") from None
-    for node in ast.walk(tree):
-        allowed = isinstance(node, _DATA_NODES) or (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id == "dict"
-            and not node.args
-            and all(k.arg for k in node.keywords)
-        )
-        if not allowed:
-            line = getattr(node, "lineno", 1)
-            raise ValueError(
-                f"{path}, line {line}: a plugin file holds data only (literals and dict(...)); "
-                f"put code into an importable module and name it in custom_imports"
-            )
-    return tree
-
-
-_DATA_NODES = (
-    ast.Module, ast.Assign, ast.Expr, ast.Name, ast.Load, ast.Store, ast.Constant, ast.List, ast.Tuple, ast.Dict,
-    ast.keyword, ast.UnaryOp, ast.USub, ast.UAdd, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Set,
-)  # fmt: skip
-
-
-def title(tree: ast.Module, path: Path) -> str:
-    """The first line of the file's docstring, or its stem."""
-    doc = ast.get_docstring(tree)
-    return doc.strip().splitlines()[0] if doc else path.stem
 
 
 def resolve(registry: Any, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +80,9 @@ def resolve(registry: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     parameters = inspect.signature(target).parameters
     for key in config:
         if key != "type" and key not in parameters:
-            raise ValueError(f"{config['type']} has no setting {key!r}.{did_you_mean(key, sorted(parameters))}")
+            raise ValueError(
+                f"{config['type']} has no setting {key!r}.{did_you_mean(key, sorted(parameters))}"
+            )
     resolved: dict[str, Any] = {"type": config["type"]}
     for name, parameter in parameters.items():
         if name in config:
@@ -181,12 +150,16 @@ def _check_known(known: Any, key: str) -> None:
         place = ".".join(key.split(".")[:depth]) or "the config"
         if isinstance(at, list):
             if not part.isdigit() or int(part) >= len(at):
-                raise ValueError(f"unknown key {key!r}: {place} is a list of {len(at)}, {part!r} is no index of it")
+                raise ValueError(
+                    f"unknown key {key!r}: {place} is a list of {len(at)}, {part!r} is no index of it"
+                )
             at = at[int(part)]
         elif isinstance(at, Mapping) and part in at:
             at = at[part]
         elif isinstance(at, Mapping):
-            raise ValueError(f"unknown key {key!r}: {place} has no {part!r}.{did_you_mean(part, sorted(map(str, at)))}")
+            raise ValueError(
+                f"unknown key {key!r}: {place} has no {part!r}.{did_you_mean(part, sorted(map(str, at)))}"
+            )
         else:
             raise ValueError(f"unknown key {key!r}: {place} is {at!r}, which has no parts")
 
@@ -196,7 +169,9 @@ def _assign(data: Any, parts: list[str], value: Any, known: Any) -> None:
     if not rest:
         data[head] = list(value) if isinstance(value, tuple) else value
         return
-    if isinstance(data, dict) and head not in data:  # left to the class's default: write the default out, then change it
+    if (
+        isinstance(data, dict) and head not in data
+    ):  # left to the class's default: write the default out, then change it
         data[head] = json.loads(json.dumps(known[head]))
     _assign(data[head], rest, value, known[head])
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from corrbench.datasets.images import read_frames
-from corrbench.datasets.sequence import Sequence
+from corrbench.datasets.sequence import Sequence, read_frames
 from corrbench.propagation import carry
 from corrbench.protocol import Protocol
 from corrbench.provenance import Numerics

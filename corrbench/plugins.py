@@ -1,15 +1,19 @@
-"""Other packages' methods, backbones, tasks...: the entry-point group `corrbench.plugins`.
+"""Plugin files (found, checked to be data, never executed here) and other packages' plugins.
 
-A package declares `[project.entry-points."corrbench.plugins"] anything = "its.module"`; importing that module registers its
-classes, and any `methods/` or `tasks/` folder beside the module is offered by name (`corrbench run theirs tasks/davis.py`).
+Other packages come by the entry-point group `corrbench.plugins`: a package declares
+`[project.entry-points."corrbench.plugins"] anything = "its.module"`; importing that module registers its classes, and any
+`methods/` or `tasks/` folder beside the module is offered by name (`corrbench run theirs tasks/davis.py`).
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+
+from corrbench.words import did_you_mean
 
 GROUP = "corrbench.plugins"
 
@@ -62,3 +66,42 @@ def files(kind: str) -> list[Path]:
             if not path.name.startswith("_"):
                 seen.setdefault(path.stem, path)
     return list(seen.values())
+
+
+def parse(path: Path) -> ast.Module:
+    """The syntax tree of a plugin file, having checked that it holds literals and `dict(...)` only."""
+    if not path.is_file():
+        folder = path.parent
+        known = sorted(str(p) for p in folder.glob("*.py")) if folder.is_dir() else []
+        raise ValueError(f"{path}: there is no such file.{did_you_mean(str(path), known)}")
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (SyntaxError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"{path}: is not valid Python: {error}") from None
+    for node in ast.walk(tree):
+        allowed = isinstance(node, _DATA_NODES) or (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "dict"
+            and not node.args
+            and all(k.arg for k in node.keywords)
+        )
+        if not allowed:
+            line = getattr(node, "lineno", 1)
+            raise ValueError(
+                f"{path}, line {line}: a plugin file holds data only (literals and dict(...)); "
+                f"put code into an importable module and name it in custom_imports"
+            )
+    return tree
+
+
+_DATA_NODES = (
+    ast.Module, ast.Assign, ast.Expr, ast.Name, ast.Load, ast.Store, ast.Constant, ast.List, ast.Tuple, ast.Dict,
+    ast.keyword, ast.UnaryOp, ast.USub, ast.UAdd, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Set,
+)  # fmt: skip
+
+
+def title(tree: ast.Module, path: Path) -> str:
+    """The first line of the file's docstring, or its stem."""
+    doc = ast.get_docstring(tree)
+    return doc.strip().splitlines()[0] if doc else path.stem

@@ -40,7 +40,9 @@ class Numerics:
     def signature(self) -> str:
         """`cpu.float32`, with `.tf32` and `.bfloat16` where they are on."""
         kind = self.device.partition(":")[0]
-        return ".".join([kind, self.dtype] + ["tf32"] * self.tf32 + ([self.autocast] if self.autocast else []))
+        return ".".join(
+            [kind, self.dtype] + ["tf32"] * self.tf32 + ([self.autocast] if self.autocast else [])
+        )
 
 
 def apply(numerics: Numerics) -> None:
@@ -65,9 +67,13 @@ def choose_device(wanted: str | None) -> str:
         device = torch.device(wanted)
     except RuntimeError:
         raise ValueError(f"--device {wanted}: is no device; write cpu, cuda or cuda:1") from None
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+    if device.type == "cuda" and (
+        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
+    ):
         seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        raise ValueError(f"--device {wanted}: torch sees {seen} GPUs here; leave --device out to run on what there is")
+        raise ValueError(
+            f"--device {wanted}: torch sees {seen} GPUs here; leave --device out to run on what there is"
+        )
     return str(wanted)
 
 

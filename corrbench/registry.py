@@ -6,12 +6,13 @@ accepts registered names only, and answers a typo with the nearest known names.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.registry import Registry
+
+from corrbench.words import did_you_mean
 
 METHODS = Registry("method", locations=["corrbench.methods"])
 BACKBONES = Registry("backbone", locations=["corrbench.backbones"])
@@ -22,13 +23,6 @@ DATASETS = Registry("dataset", locations=["corrbench.datasets"])
 METRICS = Registry("metric", locations=["corrbench.metrics"])
 
 REGISTRIES = {r.name: r for r in (METHODS, BACKBONES, STAGES, LOSSES, TASKS, DATASETS, METRICS)}
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """`; did you mean 'x'?` for the nearest of `known`, and the list of them all."""
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    return f"{hint} Known: {', '.join(sorted(known)) or 'none'}."
 
 
 def lookup(registry: Registry, name: object) -> Any:
@@ -55,10 +49,12 @@ def build(registry: Registry, config: Mapping[str, Any], **given: Any) -> Any:
         if key not in parameters:
             raise ValueError(f"{config['type']} has no setting {key!r}.{did_you_mean(key, list(parameters))}")
     missing = [
-        key for key, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD or
-        (p.default is p.empty and p.kind is p.KEYWORD_ONLY)
-        if key not in arguments
-    ]  # fmt: skip
+        name
+        for name, p in parameters.items()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and name not in arguments
+    ]
     if missing:
-        raise ValueError(f"{config['type']} needs {', '.join(repr(m) for m in missing)}, which the config lacks")
+        raise ValueError(
+            f"{config['type']} needs {', '.join(repr(m) for m in missing)}, which the config lacks"
+        )
     return target(**arguments)

@@ -56,7 +56,9 @@ class VideoObjectSegmentation:
 
     def read(self, folder: Path, sequence: Sequence) -> np.ndarray:
         """Read a folder that `save` or anyone else wrote; strict."""
-        return predictions.read_masks(folder, sequence.frame_names, sequence.size, max_id=int(_first(sequence).max()))
+        return predictions.read_masks(
+            folder, sequence.frame_names, sequence.size, max_id=int(_first(sequence).max())
+        )
 
     def score(self, sequence: Sequence, prediction: np.ndarray, device: str = "cpu") -> tuple[Rows, Rows]:
         """Rows of `scores.csv` (one an object) and of `frames.csv` (one an object and frame; first and last left out)."""
@@ -84,7 +86,9 @@ def _truth(sequence: Sequence, t: int) -> np.ndarray:
     """Ground truth of frame t with void (255) as background, as the semi-supervised DAVIS score has it."""
     mask = sequence.label(t)
     if mask is None:
-        raise ValueError(f"{sequence.name}: frame {sequence.frame_names[t]} has no annotation, so it cannot be scored")
+        raise ValueError(
+            f"{sequence.name}: frame {sequence.frame_names[t]} has no annotation, so it cannot be scored"
+        )
     return np.where(mask == 255, 0, mask).astype(np.uint8)
 
 

@@ -1,0 +1,272 @@
+"""Run a plan: predict every sequence (kept as soon as it is done), then score, then write the record.
+
+A sequence's predictions appear whole or not at all, and beside them stands what they cost; so after Ctrl-C, a full
+disk or kill -9 the same command goes on with the next sequence. Several processes may run one command at once (on
+several GPUs or nodes with a common disk): each takes sequences that no other holds, and the last one scores.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from corrbench import provenance, record, summary
+from corrbench.methods import Clock
+from corrbench.plan import Plan
+from corrbench.record import Record
+
+WHEN = ("missing", "always", "never")
+Progress = Callable[[str, int, bool], None]  # sequence, frames done, whether they were there already
+
+
+def cached(plan: Plan) -> Record | None:
+    """The finished record of this plan, or None; `ValueError` when it is damaged."""
+    return record.read(plan.folder) if (plan.folder / record.NAME).is_file() else None
+
+
+def state(plan: Plan) -> dict[str, bool]:
+    """Sequence -> whether its predictions lie there, finished."""
+    return {name: _note(plan, name).is_file() for name in plan.dataset.names()}
+
+
+def execute(plan: Plan, *, when: str = "missing", progress: Progress | None = None) -> Record:
+    """Do what of `plan` is not done yet and return its record.
+
+    `when`: `missing` computes what is not there, `always` starts afresh, `never` only reads. `ValueError` in one
+    sentence for what a user can mend (files, disk, memory); what was computed before it stays.
+    """
+    if when not in WHEN:
+        raise ValueError(f"--when is {', '.join(WHEN)}, got {when!r}")
+    if when == "always" and plan.folder.exists():
+        with _lock(plan.folder, "run"):
+            shutil.rmtree(plan.folder / "predictions", ignore_errors=True)
+            (plan.folder / record.NAME).unlink(missing_ok=True)
+    finished = cached(plan)
+    if finished is not None:
+        return finished
+    if when == "never":
+        raise ValueError(
+            f"{plan.folder}: there is no finished record of this run, and --when never computes none"
+        )
+    try:
+        predict(plan, progress)
+        return score(plan)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ValueError(
+                f"{plan.folder}: no space is left on the disk; free some and run the same command again, "
+                f"finished sequences are kept"
+            ) from None
+        raise
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"{plan.numerics.device}: out of memory ({str(error).splitlines()[0]}); lower --memory, or run with --device cpu"
+        ) from None
+
+
+def predict(plan: Plan, progress: Progress | None = None) -> None:
+    """Write the predictions of every sequence that has none yet and that no other process is at work on."""
+    (plan.folder / "predictions").mkdir(parents=True, exist_ok=True)
+    provenance.apply(plan.numerics)
+    names = plan.dataset.names()
+    waiting: list[str] = []
+    prepared = False
+    for name in names:
+        with _try_lock(plan.folder, name) as mine:
+            if _note(plan, name).is_file():
+                if progress:
+                    progress(name, json.loads(_note(plan, name).read_text())["frames"], True)
+                continue
+            if not mine:
+                waiting.append(name)
+                continue
+            if not prepared:
+                plan.method.prepare(plan.numerics, plan.weights.path)
+                prepared = True
+            frames = _predict_sequence(plan, name)
+            if progress:
+                progress(name, frames, False)
+    for (
+        name
+    ) in waiting:  # held by another process: done when its lock is free, and ours to do if that process died
+        with _lock(plan.folder, name):
+            if not _note(plan, name).is_file():
+                if not prepared:
+                    plan.method.prepare(plan.numerics, plan.weights.path)
+                    prepared = True
+                _predict_sequence(plan, name)
+        if progress:
+            progress(name, json.loads(_note(plan, name).read_text())["frames"], True)
+
+
+def _predict_sequence(plan: Plan, name: str) -> int:
+    clock = Clock()
+    sequence = plan.dataset.load(name)
+    if plan.numerics.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    prediction = plan.method.predict(sequence, plan.task, plan.protocol, clock)
+    with clock("write"):
+        folder = plan.folder / "predictions" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        plan.task.save(folder, sequence, prediction)
+    note = {"frames": len(sequence), "stages": clock.seconds, "peak_memory_mib": _peak_memory(plan)}
+    record.write_atomic(_note(plan, name), json.dumps(note).encode())
+    return len(sequence)
+
+
+def score(plan: Plan) -> Record:
+    """Read every prediction back, score it and write the record. `ValueError` while a sequence is missing."""
+    rows: list[dict[str, Any]] = []
+    frames: list[dict[str, Any]] = []
+    clock = Clock()
+    for name in plan.dataset.names():
+        if not _note(plan, name).is_file():
+            raise ValueError(
+                f"{plan.folder}: {name} has no prediction; run the same command again, it goes on there"
+            )
+        sequence = plan.dataset.load(name)
+        with clock("score"):
+            prediction = plan.task.read(plan.folder / "predictions" / name, sequence)
+            sequence_rows, sequence_frames = plan.task.score(
+                sequence, prediction, device=plan.numerics.device
+            )
+        rows += sequence_rows
+        frames += sequence_frames
+    numbers = summary.summarise(plan.task.kind, columns(rows))
+    data = describe(plan, {k: float(v) for k, v in numbers.items()}, _cost(plan, clock))
+    with _lock(plan.folder, "run"):
+        done = record.write(plan.folder, data, {"scores.csv": rows, "frames.csv": frames})
+    for lock in (plan.folder / "predictions").glob(".*.lock"):
+        lock.unlink(missing_ok=True)
+    return done
+
+
+def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Rows of one shape as a dict of columns, as `Record.scores()` gives them."""
+    return {
+        name: np.array([str(r[name]) for r in rows])
+        if name in record.TEXT_COLUMNS
+        else np.array([np.nan if r[name] is None else r[name] for r in rows], dtype=np.float64)
+        for name in rows[0]
+    }
+
+
+def describe(plan: Plan, numbers: dict[str, float], cost: dict[str, Any]) -> dict[str, Any]:
+    """The content of `record.json`, but for the tables' sha256 (see docs/architecture.md for the schema)."""
+    dataset = plan.dataset
+    label = plan.given.get("label")
+    return {
+        "key": plan.key,
+        "signature": plan.signature,
+        "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "method": {
+            "name": f"{plan.method_file.name}{'-' + label if label else ''}",
+            "title": plan.method_file.title,
+            "variant": label,
+            "backbone": plan.resolved["method"].get("backbone", {}).get("type"),
+            "digest": plan.signature.split("|")[2].rpartition("@")[2],
+        },
+        "task": {
+            "name": plan.task_file.name,
+            "title": plan.task_file.title,
+            "kind": plan.task.kind,
+            "version": plan.task.version,
+        },
+        "protocol": {
+            "name": plan.protocol.name,
+            "version": plan.protocol.version,
+            "signature": plan.protocol.signature(),
+            "settings": plan.protocol.settings(),
+        },
+        "dataset": {
+            "name": dataset.name,
+            "sequences": len(dataset.names()),
+            "official": dataset.official,
+            "synthetic": bool(dataset.synthetic),
+            "digest": dataset.digest(),
+            "licence": dataset.licence,
+            "citation": dataset.citation,
+            "url": dataset.url,
+            "names": list(dataset.names()),
+        },
+        "checkpoint": plan.weights.as_dict(),
+        "given": plan.given,
+        "resolved": plan.resolved,
+        "numerics": plan.numerics.as_dict(),
+        "versions": provenance.versions(),
+        "git": provenance.git(),
+        "machine": provenance.machine(),
+        "summary": numbers,
+        "seed": (plan.weights.trained or {}).get("seed"),
+        "cost": cost,
+    }
+
+
+def _cost(plan: Plan, clock: Clock) -> dict[str, Any]:
+    notes = [json.loads(_note(plan, name).read_text()) for name in plan.dataset.names()]
+    stages: dict[str, float] = {}
+    for seconds in [note["stages"] for note in notes] + [clock.seconds]:
+        for stage, value in seconds.items():
+            stages[stage] = stages.get(stage, 0.0) + value
+    total, frames = sum(stages.values()), sum(note["frames"] for note in notes)
+    return {
+        "seconds": round(total, 4),
+        "stages": {k: round(v, 4) for k, v in stages.items()},
+        "frames": frames,
+        "frames_per_second": round(frames / total, 3) if total else 0.0,
+        "peak_memory_mib": max(note["peak_memory_mib"] for note in notes),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _peak_memory(plan: Plan) -> float:
+    """MiB: of the GPU's allocator on a GPU, else the process's largest resident size so far."""
+    if plan.numerics.device.startswith("cuda"):
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def _note(plan: Plan, name: str) -> Path:
+    """The file that says a sequence's predictions are finished, and what they cost."""
+    return plan.folder / "predictions" / f"{name}.json"
+
+
+@contextmanager
+def _lock(folder: Path, name: str) -> Iterator[None]:
+    """Hold the lock `name` of a run's folder, waiting for it; the system frees it when its holder dies."""
+    (folder / "predictions").mkdir(parents=True, exist_ok=True)
+    with open(folder / "predictions" / f".{name}.lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _try_lock(folder: Path, name: str) -> Iterator[bool]:
+    """Hold the lock `name` if it is free; whether it is held."""
+    with open(folder / "predictions" / f".{name}.lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            yield False
+            return
+        yield True
+
+
+def remove_predictions(plan: Plan) -> None:
+    """Delete the predictions of a finished run; its record keeps the scores."""
+    shutil.rmtree(plan.folder / "predictions", ignore_errors=True)
+    os.makedirs(plan.folder, exist_ok=True)
