@@ -1,0 +1,25 @@
+"""Data sets: strict readers of DAVIS, JHMDB, VIP and BADJA, and a benchmark rendered on the spot."""
+
+from __future__ import annotations
+
+from corrbench.datasets.davis import DAVIS
+from corrbench.datasets.images import image_size, read_image, read_index_mask
+from corrbench.datasets.origins import ORIGINS, Origin
+from corrbench.datasets.rendered import Mark, read_mark
+from corrbench.datasets.roots import DataMissing, find_root
+from corrbench.datasets.sequence import Sequence, read_frames
+
+__all__ = [
+    "DAVIS",
+    "ORIGINS",
+    "DataMissing",
+    "Mark",
+    "Origin",
+    "Sequence",
+    "find_root",
+    "image_size",
+    "read_frames",
+    "read_image",
+    "read_index_mask",
+    "read_mark",
+]
