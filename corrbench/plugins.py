@@ -105,3 +105,17 @@ def title(tree: ast.Module, path: Path) -> str:
     """The first line of the file's docstring, or its stem."""
     doc = ast.get_docstring(tree)
     return doc.strip().splitlines()[0] if doc else path.stem
+
+
+def blocks(path: Path) -> dict[str, ast.expr]:
+    """Top-level name -> expression of a plugin file, its bases included, without importing or executing anything."""
+    tree = parse(path)
+    found: dict[str, ast.expr] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = node.value
+    base = found.pop("_base_", None)
+    names = [n.value for n in ast.walk(base) if isinstance(n, ast.Constant)] if base is not None else []
+    for name in names:
+        found = blocks(path.parent / str(name)) | found
+    return found

@@ -145,7 +145,7 @@ def score(plan: Plan) -> Record:
         rows += sequence_rows
         frames += sequence_frames
     numbers = summary.summarise(plan.task.kind, columns(rows))
-    data = describe(plan, {k: float(v) for k, v in numbers.items()}, _cost(plan, clock))
+    data = describe(plan, {k: float(v) for k, v in numbers.items() if not np.isnan(v)}, _cost(plan, clock))
     with _lock(plan.folder, "run"):
         done = record.write(plan.folder, data, {"scores.csv": rows, "frames.csv": frames})
     for lock in (plan.folder / "predictions").glob(".*.lock"):
@@ -190,17 +190,7 @@ def describe(plan: Plan, numbers: dict[str, float], cost: dict[str, Any]) -> dic
             "signature": plan.protocol.signature(),
             "settings": plan.protocol.settings(),
         },
-        "dataset": {
-            "name": dataset.name,
-            "sequences": len(dataset.names()),
-            "official": dataset.official,
-            "synthetic": bool(dataset.synthetic),
-            "digest": dataset.digest(),
-            "licence": dataset.licence,
-            "citation": dataset.citation,
-            "url": dataset.url,
-            "names": list(dataset.names()),
-        },
+        "dataset": describe_dataset(dataset),
         "checkpoint": plan.weights.as_dict(),
         "given": plan.given,
         "resolved": plan.resolved,
@@ -211,6 +201,21 @@ def describe(plan: Plan, numbers: dict[str, float], cost: dict[str, Any]) -> dic
         "summary": numbers,
         "seed": (plan.weights.trained or {}).get("seed"),
         "cost": cost,
+    }
+
+
+def describe_dataset(dataset: Any) -> dict[str, Any]:
+    """The part of a record that says what was scored on."""
+    return {
+        "name": dataset.name,
+        "sequences": len(dataset.names()),
+        "official": dataset.official,
+        "synthetic": bool(dataset.synthetic),
+        "digest": dataset.digest(),
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+        "url": dataset.url,
+        "names": list(dataset.names()),
     }
 
 

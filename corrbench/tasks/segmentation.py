@@ -54,6 +54,10 @@ class VideoObjectSegmentation:
         """Write one indexed PNG a frame into `folder`, which appears whole or not at all."""
         predictions.write_masks(folder, prediction, sequence.frame_names)
 
+    def find_prediction(self, folder: Path, name: str) -> Path | None:
+        """Where a folder of predictions holds the sequence `name`, or None."""
+        return folder / name if (folder / name).is_dir() else None
+
     def read(self, folder: Path, sequence: Sequence) -> np.ndarray:
         """Read a folder that `save` or anyone else wrote; strict."""
         return predictions.read_masks(

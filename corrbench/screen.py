@@ -1,0 +1,205 @@
+"""What the commands show on the terminal: plans, progress with frames/s and time left, tables of numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from corrbench import api, runner
+from corrbench.plan import Plan
+from corrbench.record import Record
+
+console = Console(stderr=True, highlight=False)  # progress and notes; numbers go to stdout
+MAIN = {"vos": ("J&F-Mean", "J-Mean", "F-Mean"), "pose": ("PCK@0.1", "PCK@0.2", "lost"), "parts": ("mIoU",)}
+
+
+def settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The command line's shared options as the arguments of `api.plan`."""
+    return {
+        "protocol": options["protocol"],
+        "overrides": options["override"],
+        "data": options["data"],
+        "sample": not options["no_sample"],
+        "out": options["out"],
+        "device": options["device"],
+        "autocast": options["autocast"],
+        "schedule": options["schedule"],
+        "seed": options["seed"],
+    }
+
+
+def note(text: str) -> None:
+    """A loud line on stderr."""
+    console.print(text, style="bold yellow", markup=False)
+
+
+def run_one(method: str, task: str, *, when: str, quiet: bool = False, **settings: Any) -> Record:
+    """Plan and run one pair with a progress bar; notes (missing data) are printed before it starts."""
+    plan = api.plan(method, task, **settings)
+    for text in plan.notes:
+        note(text)
+    return run_plan(plan, when=when, quiet=quiet)
+
+
+def run_plan(plan: Plan, *, when: str = "missing", quiet: bool = False) -> Record:
+    """Run a plan with a progress bar of its frames."""
+    finished = runner.cached(plan) if when != "always" else None
+    if finished is not None:
+        console.print(f"cached  {plan.folder}", style="dim", markup=False)
+        return finished
+    names = plan.dataset.names()
+    total = sum(plan.dataset.lengths()[n] for n in names) if hasattr(plan.dataset, "lengths") else None
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TextColumn("{task.fields[speed]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet,
+    ) as bar:
+        job = bar.add_task(f"{plan.method_file.name} on {plan.task_file.name}", total=total, speed="")
+        fresh = 0
+
+        def step(name: str, frames: int, there_already: bool) -> None:
+            nonlocal fresh
+            fresh += 0 if there_already else frames
+            elapsed = bar.tasks[0].elapsed or 0.0
+            speed = f"{fresh / elapsed:.1f} frames/s" if fresh and elapsed else ""
+            bar.update(job, advance=frames, speed=speed)
+
+        return runner.execute(plan, when=when, progress=step)
+
+
+def show_plan(plan: Plan) -> None:
+    """What a run would do: signature, key, folder, weights, what is there and what would be computed."""
+    for text in plan.notes:
+        note(text)
+    out = Console(highlight=False)
+    done = runner.state(plan)
+    record = runner.cached(plan)
+    out.print(f"method     {plan.method_file.name}: {plan.method_file.title}", markup=False)
+    out.print(f"task       {plan.task_file.name}: {plan.task_file.title}", markup=False)
+    out.print(f"signature  {plan.signature}", markup=False, soft_wrap=True)
+    out.print(f"key        {plan.key}", markup=False, soft_wrap=True)
+    out.print(f"folder     {plan.folder}", markup=False, soft_wrap=True)
+    for line in plan.to_train:
+        out.print(f"train      {line}", markup=False)
+    missing = [name for name, there in done.items() if not there]
+    if record is not None:
+        out.print("cached     finished; nothing would be computed", markup=False)
+    else:
+        out.print(f"cached     {len(done) - len(missing)} of {len(done)} sequences", markup=False)
+        out.print(f"compute    {', '.join(missing) or 'the scores'}", markup=False)
+
+
+def show_records(records: Iterable[Record], *, as_json: bool = False) -> None:
+    """A table for each task: methods down, numbers across, with what they were measured on."""
+    records = list(records)
+    if as_json:
+        print(json.dumps([_plain(r) for r in records], indent=1))
+        return
+    out = Console(highlight=False)
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(f"{record.task['name']} · {data_words(record.dataset)}", []).append(record)
+    for heading, members in groups.items():
+        out.print(table(heading, members))
+        for record in members:
+            out.print(f"{record.method['name']}: {record.signature}", style="dim", markup=False, soft_wrap=True)
+        for record in members:
+            out.print(f"record: {record.folder}", style="dim", markup=False, soft_wrap=True)
+    if len(groups) > 1:
+        out.print(overview(records))
+
+
+def table(heading: str, records: list[Record]) -> Table:
+    """Methods of one task side by side."""
+    kind = records[0].kind
+    shown = Table(title=heading, title_justify="left")
+    shown.add_column("method")
+    shown.add_column("protocol")
+    names = [n for n in MAIN[kind] if any(n in r.summary for r in records)]
+    for name in [*names, "frames/s", "seconds"]:
+        shown.add_column(name, justify="right")
+    for r in records:
+        values = [number(r.summary.get(name)) for name in names]
+        speed = [f"{r.cost['frames_per_second']:.1f}", f"{r.cost['seconds']:.1f}"]
+        shown.add_row(r.method["name"], r.protocol["name"], *values, *speed)
+    return shown
+
+
+def overview(records: list[Record]) -> Table:
+    """One row a method: J&F, mIoU, PCK@0.1 and PCK@0.2 of all its tasks."""
+    columns = {
+        f"{r.task['name']} {name}{' (synthetic)' if r.dataset['synthetic'] else ''}": (r.task["name"], name)
+        for r in records
+        for name in MAIN[r.kind]
+        if name in ("J&F-Mean", "PCK@0.1", "PCK@0.2", "mIoU")
+    }
+    shown = Table(title="all tasks", title_justify="left")
+    shown.add_column("method")
+    for heading in columns:
+        shown.add_column(heading, justify="right")
+    for method in dict.fromkeys((r.method["name"], r.data.get("given", {}).get("protocol")) for r in records):
+        cells = []
+        for task, name in columns.values():
+            hit = [
+                r for r in records
+                if (r.method["name"], r.data.get("given", {}).get("protocol")) == method and r.task["name"] == task
+            ]  # fmt: skip
+            cells.append(number(hit[0].summary.get(name)) if hit else "")
+        shown.add_row(method[0], *cells)
+    return shown
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def data_words(dataset: Mapping[str, Any]) -> str:
+    """`DAVIS-2017 val, 10 of 30 sequences`; `synthetic` is said where it is."""
+    words = dataset["name"]
+    if dataset["sequences"] != dataset["official"]:
+        words += f", {dataset['sequences']} of {dataset['official']} sequences"
+    return words if not dataset["synthetic"] or "synthetic" in words.lower() else f"synthetic: {words}"
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    return {
+        "method": record.method["name"],
+        "task": record.task["name"],
+        "data": data_words(record.dataset),
+        "signature": record.signature,
+        "key": record.key,
+        "folder": str(record.folder),
+        "summary": record.summary,
+        "cost": record.cost,
+    }
+
+
+def show_scores(result: Any, *, as_json: bool = False) -> None:
+    """The numbers of a folder of predictions: whole and by sequence."""
+    if as_json:
+        print(json.dumps(result.as_dict(), indent=1))
+        return
+    out = Console(highlight=False)
+    shown = Table(title=f"{result.name} on {result.data}", title_justify="left")
+    shown.add_column("sequence")
+    names = [n for n in MAIN[result.kind] if n in result.summary]
+    for name in names:
+        shown.add_column(name, justify="right")
+    for i, sequence in enumerate(result.sequences):
+        shown.add_row(sequence, *[number(float(result.by_sequence[n][i])) for n in names])
+    shown.add_section()
+    shown.add_row("all", *[number(result.summary[n]) for n in names], style="bold")
+    out.print(shown)
+    if result.folder is not None:
+        out.print(f"record: {result.folder}", style="dim", markup=False)
