@@ -68,7 +68,12 @@ def plan(
 
 
 def run(
-    method: str | Path, task: str | Path, *, when: str = "missing", progress: Progress | None = None, **settings: Any
+    method: str | Path,
+    task: str | Path,
+    *,
+    when: str = "missing",
+    progress: Progress | None = None,
+    **settings: Any,
 ) -> Record:
     """Evaluate a method on a task and return the record; `settings` are those of `plan`.
 

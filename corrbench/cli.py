@@ -23,7 +23,10 @@ class OneSentence(click.Group):
             click.echo(f"corrbench: {error}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
-            click.echo("\ncorrbench: stopped; what is finished is kept, the same command goes on from there", err=True)
+            click.echo(
+                "\ncorrbench: stopped; what is finished is kept, the same command goes on from there",
+                err=True,
+            )
             ctx.exit(130)
 
 
@@ -43,13 +46,39 @@ def run_options(command: Any) -> Any:
     """The options that every command which evaluates shares."""
     options = [
         click.option("-p", "--protocol", help="Evaluate under this preset instead of the method's own."),
-        click.option("-o", "override", multiple=True, metavar="KEY=VALUE", help="Change a known key, e.g. protocol.topk=5."),
-        click.option("--data", type=click.Path(path_type=Path), help="Data root (else $CORRBENCH_DATA, else the task's)."),
-        click.option("--no-sample", is_flag=True, help="Missing data is an error, not a run on the synthetic benchmark."),
-        click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where records go."),
+        click.option(
+            "-o",
+            "override",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Change a known key, e.g. protocol.topk=5.",
+        ),
+        click.option(
+            "--data",
+            type=click.Path(path_type=Path),
+            help="Data root (else $CORRBENCH_DATA, else the task's).",
+        ),
+        click.option(
+            "--no-sample",
+            is_flag=True,
+            help="Missing data is an error, not a run on the synthetic benchmark.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            default=Path("runs"),
+            show_default=True,
+            help="Where records go.",
+        ),
         click.option("--device", help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)."),
-        click.option("--autocast", type=click.Choice(["bfloat16", "float16"]), help="Reduced precision in the backbone."),
-        click.option("--schedule", help="Training schedule of the method file, for stages that have to be trained."),
+        click.option(
+            "--autocast",
+            type=click.Choice(["bfloat16", "float16"]),
+            help="Reduced precision in the backbone.",
+        ),
+        click.option(
+            "--schedule", help="Training schedule of the method file, for stages that have to be trained."
+        ),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of training."),
     ]
     for option in reversed(options):
@@ -62,7 +91,9 @@ def run_options(command: Any) -> Any:
 @run_options
 @click.option("--when", type=click.Choice(["missing", "always", "never"]), default="missing", show_default=True,
               help="Compute what is missing, everything afresh, or nothing.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Print signature, key, what is cached and what would be computed.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print signature, key, what is cached and what would be computed."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the records' numbers as JSON.")
 def run(files: tuple[str, ...], dry_run: bool, as_json: bool, when: str, **options: Any) -> None:
     """Evaluate methods on tasks: a record for each pair, one table of them all."""
@@ -75,7 +106,11 @@ def run(files: tuple[str, ...], dry_run: bool, as_json: bool, when: str, **optio
             for method in methods:
                 screen.show_plan(api.plan(method, task, **settings))
         return
-    records = [screen.run_one(method, task, when=when, quiet=as_json, **settings) for task in tasks for method in methods]
+    records = [
+        screen.run_one(method, task, when=when, quiet=as_json, **settings)
+        for task in tasks
+        for method in methods
+    ]
     screen.show_records(records, as_json=as_json)
 
 
@@ -85,20 +120,40 @@ def run(files: tuple[str, ...], dry_run: bool, as_json: bool, when: str, **optio
 @run_options
 @click.option("--only", multiple=True, help="Only this ablation (may be given several times).")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds of each.")
-@click.option("--dry-run", is_flag=True, help="Say what would be trained and evaluated, and how long it takes.")
-@click.option("--report", "out_report", type=click.Path(path_type=Path), default=Path("reports/ablation"), show_default=True)
-def ablate(method: str, task: str, only: tuple[str, ...], seeds: int, dry_run: bool, out_report: Path, **options: Any) -> None:
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be trained and evaluated, and how long it takes."
+)
+@click.option(
+    "--report",
+    "out_report",
+    type=click.Path(path_type=Path),
+    default=Path("reports/ablation"),
+    show_default=True,
+)
+def ablate(
+    method: str, task: str, only: tuple[str, ...], seeds: int, dry_run: bool, out_report: Path, **options: Any
+) -> None:
     """Train and evaluate a method's ablations: differences to the full method, over seeds, paired over sequences."""
     from corrbench import screen
 
-    screen.ablate(method, task, only=only, seeds=seeds, dry_run=dry_run, report=out_report, **screen.settings(options))
+    screen.ablate(
+        method, task, only=only, seeds=seeds, dry_run=dry_run, report=out_report, **screen.settings(options)
+    )
 
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="METHOD... TASK")
 @run_options
-@click.option("--over", multiple=True, required=True, metavar="SWITCH=V1,V2,...", help="protocol=stt,crw or a switch: topk=5,10")
-@click.option("--one-at-a-time", is_flag=True, help="Vary one switch at a time around the protocol, not the whole grid.")
+@click.option(
+    "--over",
+    multiple=True,
+    required=True,
+    metavar="SWITCH=V1,V2,...",
+    help="protocol=stt,crw or a switch: topk=5,10",
+)
+@click.option(
+    "--one-at-a-time", is_flag=True, help="Vary one switch at a time around the protocol, not the whole grid."
+)
 @click.option("--cache", type=click.Path(path_type=Path), help="Where features and neighbours are kept.")
 @click.option("--cache-size", default="20GiB", show_default=True, help="The most that the cache may hold.")
 @click.option("--dry-run", is_flag=True, help="Print the settings and how much has to be computed.")
@@ -114,7 +169,9 @@ def sweep(files: tuple[str, ...], over: tuple[str, ...], one_at_a_time: bool, ca
 @main.command()
 @click.argument("predictions", type=click.Path(path_type=Path))
 @click.argument("task")
-@click.option("--data", type=click.Path(path_type=Path), help="Data root (else $CORRBENCH_DATA, else the task's).")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Data root (else $CORRBENCH_DATA, else the task's)."
+)
 @click.option("-o", "override", multiple=True, metavar="KEY=VALUE", help="Change a known key of the task.")
 @click.option("--name", help="What to call the method (default: the folder's name).")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write a record here.")
@@ -124,12 +181,20 @@ def score(predictions: Path, task: str, data: Path | None, override: tuple[str, 
     """Score anyone's folder of predictions, strictly: PREDICTIONS/<sequence>/<frame>.png (or .csv, .mat for joints)."""
     from corrbench import external, screen
 
-    screen.show_scores(external.score(predictions, task, data=data, overrides=override, name=name, out=out), as_json=as_json)
+    screen.show_scores(
+        external.score(predictions, task, data=data, overrides=override, name=name, out=out), as_json=as_json
+    )
 
 
 @main.command()
 @click.argument("paths", nargs=-1, metavar="[RECORDS]...")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Where it goes.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("reports"),
+    show_default=True,
+    help="Where it goes.",
+)
 @click.option("--overlays", type=click.Choice(["all", "synthetic", "none"]), default="all", show_default=True,
               help="Pictures of which data: a report that is published may hold no pixel of non-free data.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), help="Data root, for the overlays' frames.")
@@ -146,19 +211,32 @@ def report(paths: tuple[str, ...], out: Path, overlays: str, data: Path | None) 
 @click.argument("paths", nargs=-1, required=True, metavar="RECORDS...")
 @click.option("--metric", help="The number to compare (default: the task's first).")
 @click.option("--baseline", help="Compare every other method with this one (default: every pair).")
-@click.option("--allow", multiple=True, metavar="PART", help="Let signatures differ in this part too (e.g. protocol).")
+@click.option(
+    "--allow", multiple=True, metavar="PART", help="Let signatures differ in this part too (e.g. protocol)."
+)
 @click.option("--against", type=click.Path(path_type=Path), help="Reference records: a gate for CI.")
 @click.option("--fail-below", type=float, default=0.0, show_default=True, metavar="POINTS",
               help="With --against: exit 1 where a number fell by more points than this.")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
-@click.option("--plot", type=click.Path(path_type=Path), help="Write a per-sequence dumbbell plot (SVG) here.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="Write a per-sequence dumbbell plot (SVG) here."
+)
 def compare(paths: tuple[str, ...], metric: str | None, baseline: str | None, allow: tuple[str, ...], against: Path | None,
             fail_below: float, form: str, plot: Path | None) -> None:  # fmt: skip
     """Is one method better than another? Paired over sequences, from records alone."""
     from corrbench import compare as comparing
 
     text, status = comparing.command(
-        paths, metric=metric, baseline=baseline, allow=allow, against=against, fail_below=fail_below, form=form, plot=plot
+        paths,
+        metric=metric,
+        baseline=baseline,
+        allow=allow,
+        against=against,
+        fail_below=fail_below,
+        form=form,
+        plot=plot,
     )
     click.echo(text)
     sys.exit(status)
@@ -167,7 +245,9 @@ def compare(paths: tuple[str, ...], metric: str | None, baseline: str | None, al
 @main.command()
 @click.argument("method")
 @click.argument("paths", nargs=-1, metavar="[RECORDS]...")
-@click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True
+)
 def reproduce(method: str, paths: tuple[str, ...], form: str) -> None:
     """Published against measured, metric by metric, with a verdict."""
     from corrbench import reproduce as reproducing

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from corrbench import api, runner
@@ -113,7 +120,9 @@ def show_records(records: Iterable[Record], *, as_json: bool = False) -> None:
     for heading, members in groups.items():
         out.print(table(heading, members))
         for record in members:
-            out.print(f"{record.method['name']}: {record.signature}", style="dim", markup=False, soft_wrap=True)
+            out.print(
+                f"{record.method['name']}: {record.signature}", style="dim", markup=False, soft_wrap=True
+            )
         for record in members:
             out.print(f"record: {record.folder}", style="dim", markup=False, soft_wrap=True)
     if len(groups) > 1:
