@@ -39,10 +39,10 @@ def sequence_names(table: Table) -> tuple[str, ...]:
 def summarise(kind: str, table: Table, weights: npt.ArrayLike | None = None) -> dict[str, Any]:
     """Sum a scores table up to the numbers of its task.
 
-    kind: "vos", "pose" or "parts". table: the columns of scores.csv. weights: multiplicities of the sequences,
-    in the order of `sequence_names`; absent: one each. Absent or (S,) gives floats, (B, S) gives arrays (B,).
-    Values in percent; nan where a number has nothing under its ratio. Raises ValueError for an unknown kind, a
-    missing column, a table without rows or weights of another length.
+    kind: "vos", "pose" or "parts". table: the columns of scores.csv. weights: multiplicities of sequences,
+    in the order of `sequence_names`; absent: one each. Absent or (S,) gives floats, (B, S) gives arrays
+    (B,). Values in percent; nan where a number has nothing under its ratio. Raises ValueError for an
+    unknown kind, a missing column, a table without rows or weights of another length.
     """
     if kind not in _KINDS:
         raise ValueError(f"kind {kind!r} is not known; expected one of {', '.join(_KINDS)}")
@@ -61,7 +61,7 @@ def summarise(kind: str, table: Table, weights: npt.ArrayLike | None = None) -> 
 
 
 def per_sequence(kind: str, table: Table) -> tuple[tuple[str, ...], dict[str, Array]]:
-    """The numbers of each sequence alone: (names, metric -> (S,)); a vos sequence is the mean of its objects."""
+    """The numbers of each sequence alone, (names, metric -> (S,)); for vos the mean of its objects."""
     names = sequence_names(table)
     values = summarise(kind, table, np.eye(len(names)))
     return names, {name: np.asarray(value) for name, value in values.items()}
@@ -78,7 +78,7 @@ def _vos(table: Table, rows: np.ndarray, weight: Array) -> dict[str, Array]:
 def _pose(table: Table, rows: np.ndarray, weight: Array) -> dict[str, Array]:
     """Pooled over all frames and clips for each joint, a percentage a joint, then the mean of the joints.
 
-    "(lost = miss)" divides the same hits by all annotated joints; a lost joint is one that was given no place.
+    "(lost = miss)" divides the same hits by all annotated joints; a lost joint is one given no place.
     Joints that nothing counts (never annotated, always lost) are left out of the mean.
     """
     thresholds = tuple(str(name).removeprefix("hits@") for name in table if str(name).startswith("hits@"))
@@ -102,7 +102,7 @@ def _pose(table: Table, rows: np.ndarray, weight: Array) -> dict[str, Array]:
 
 
 def _parts(table: Table, rows: np.ndarray, weight: Array) -> dict[str, Array]:
-    """Intersections and unions summed over the data set, an IoU a class, the mean of the classes that occur."""
+    """Intersections and unions summed over the data set, an IoU a class, the mean of those that occur."""
 
     def pooled(name: str) -> Array:
         return _pool(table, "class", rows, _numbers(table, name), weight)
