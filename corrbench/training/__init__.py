@@ -1,0 +1,5 @@
+"""Training: stages (STAGES), losses (LOSSES), the loop that runs them and the cache that keeps what they made."""
+
+from corrbench.training import losses
+
+__all__ = ["losses"]

@@ -1,0 +1,18 @@
+"""The losses of both stages: pure functions of tensors, registered in LOSSES."""
+
+from corrbench.training.losses.contrast import info_nce
+from corrbench.training.losses.distillation import (
+    global_distillation,
+    local_distillation,
+    local_distillation_parts,
+)
+from corrbench.training.losses.reconstruction import carry_channel, reconstruction
+
+__all__ = [
+    "carry_channel",
+    "global_distillation",
+    "info_nce",
+    "local_distillation",
+    "local_distillation_parts",
+    "reconstruction",
+]
