@@ -13,7 +13,7 @@ import json
 import os
 import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,14 +76,12 @@ def execute(plan: Plan, *, when: str = "missing", progress: Progress | None = No
         ) from None
 
 
-def predict(plan: Plan, progress: Progress | None = None) -> None:
-    """Write the predictions of every sequence that has none yet and that no other process is at work on."""
+def predict(plan: Plan, progress: Progress | None = None, names: Sequence[str] | None = None) -> None:
+    """Write the predictions of every sequence (or of `names`) that has none yet, sharing them with other processes."""
     (plan.folder / "predictions").mkdir(parents=True, exist_ok=True)
     provenance.apply(plan.numerics)
-    names = plan.dataset.names()
     waiting: list[str] = []
-    prepared = False
-    for name in names:
+    for name in names or plan.dataset.names():
         with _try_lock(plan.folder, name) as mine:
             if _note(plan, name).is_file():
                 if progress:
@@ -92,9 +90,7 @@ def predict(plan: Plan, progress: Progress | None = None) -> None:
             if not mine:
                 waiting.append(name)
                 continue
-            if not prepared:
-                plan.method.prepare(plan.numerics, plan.weights.path)
-                prepared = True
+            plan.method.prepare(plan.numerics, plan.weights)
             frames = _predict_sequence(plan, name)
             if progress:
                 progress(name, frames, False)
@@ -103,9 +99,7 @@ def predict(plan: Plan, progress: Progress | None = None) -> None:
     ) in waiting:  # held by another process: done when its lock is free, and ours to do if that process died
         with _lock(plan.folder, name):
             if not _note(plan, name).is_file():
-                if not prepared:
-                    plan.method.prepare(plan.numerics, plan.weights.path)
-                    prepared = True
+                plan.method.prepare(plan.numerics, plan.weights)
                 _predict_sequence(plan, name)
         if progress:
             progress(name, json.loads(_note(plan, name).read_text())["frames"], True)
