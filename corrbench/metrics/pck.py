@@ -127,7 +127,7 @@ def pose_counts(
 
 
 def pck(hits: Points, count: Points) -> tuple[torch.Tensor, torch.Tensor]:
-    """PCK in percent from pooled `hits (..., J)` and `count (J,)`: the joints' mean `(...)`, and each joint's.
+    """PCK in percent of pooled `hits (..., J)` and `count (J,)`: the joints' mean `(...)`, each joint's.
 
     A joint that was never counted is NaN and left out of the mean.
     """
