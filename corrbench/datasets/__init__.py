@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from corrbench.datasets.badja import BADJA
 from corrbench.datasets.davis import DAVIS
 from corrbench.datasets.images import image_size, read_image, read_index_mask
+from corrbench.datasets.jhmdb import JHMDB
 from corrbench.datasets.origins import ORIGINS, Origin
 from corrbench.datasets.rendered import Mark, read_mark
 from corrbench.datasets.roots import DataMissing, find_root
 from corrbench.datasets.sequence import Sequence, read_frames
+from corrbench.datasets.vip import VIP
 
 __all__ = [
+    "BADJA",
     "DAVIS",
+    "JHMDB",
     "ORIGINS",
+    "VIP",
     "DataMissing",
     "Mark",
     "Origin",
