@@ -24,7 +24,7 @@ import numpy as np
 
 SCHEMA = 1
 NAME = "record.json"
-TEXT_COLUMNS = frozenset({"sequence", "object", "joint", "class"})  # everything else in a table is a number
+TEXT_COLUMNS = frozenset({"sequence", "object", "joint", "class", "frame"})  # all others are numbers
 REQUIRED = {
     "key": str, "signature": str, "method": dict, "task": dict, "protocol": dict, "dataset": dict,
     "numerics": dict, "summary": dict, "cost": dict, "files": dict,
@@ -74,8 +74,8 @@ class Record:
 
     @property
     def summary(self) -> dict[str, float]:
-        """The numbers of the run by name, in percent."""
-        return self.data["summary"]
+        """The numbers of the run by name, in percent; NaN (null in the file) where one is not defined."""
+        return {k: math.nan if v is None else v for k, v in self.data["summary"].items()}
 
     @property
     def numerics(self) -> dict[str, Any]:
@@ -171,6 +171,7 @@ def write(
         "files": files,
     }
     _check(folder / NAME, full)
+    full["summary"] = {k: None if math.isnan(v) else v for k, v in full["summary"].items()}
     text = json.dumps(full, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomic(folder / NAME, text.encode("utf-8"))
     return Record(folder, json.loads(text))

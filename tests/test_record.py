@@ -49,6 +49,13 @@ def test_what_is_written_reads_back_to_the_last_bit(tmp_path):
     assert not [p for p in (tmp_path / "r").iterdir() if p.name.startswith(".")]
 
 
+def test_a_number_that_is_not_defined_is_null_in_the_file(tmp_path):
+    data = DATA | {"summary": {"J&F-Mean": math.nan, "J-Mean": 1.0}}
+    record.write(tmp_path / "r", data, {"scores.csv": ROWS})
+    assert json.loads((tmp_path / "r" / "record.json").read_text())["summary"]["J&F-Mean"] is None
+    assert math.isnan(record.read(tmp_path / "r").summary["J&F-Mean"])
+
+
 def test_a_task_without_frames_has_none(tmp_path):
     record.write(tmp_path / "r", DATA, {"scores.csv": ROWS, "frames.csv": FRAMES})
     again = record.write(tmp_path / "r", DATA, {"scores.csv": ROWS, "frames.csv": []})
