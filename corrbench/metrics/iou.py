@@ -21,33 +21,31 @@ def class_counts(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Intersection and union of each class in each frame, pixels: two int64 `(T, classes)`, on their device.
 
-    `predicted` and `truth` are index masks `(T, H, W)`. `ValueError` for unequal shapes and for an index
-    that is neither a class nor, in `truth`, `ignore`; a predicted `ignore` counts only where the annotation
-    is `ignore` too, that is nowhere, and is refused elsewhere.
+    `predicted` and `truth` are index masks `(T, H, W)` of at most 255 classes; half a MiB is needed a frame.
+    `ValueError` for unequal shapes and for an index that is neither a class nor, in `truth`, `ignore`; a
+    predicted `ignore` is refused unless the annotation is `ignore` there too.
     """
-    predicted = torch.as_tensor(predicted)
-    truth = torch.as_tensor(truth).to(predicted.device)
+    predicted = _bytes(predicted, "predicted")
+    truth = _bytes(truth, "annotated").to(predicted.device)
     if predicted.shape != truth.shape or truth.ndim != 3:
         raise ValueError(
             f"masks have the shape (frames, height, width): predicted {tuple(predicted.shape)}, "
             f"annotated {tuple(truth.shape)}"
         )
+    # One count of (frame, annotated, predicted) as a number of 8 bits each answers everything, void pixels included.
     frames = truth.shape[0]
-    kept = truth != ignore
-    frame = torch.arange(frames, device=truth.device)[:, None, None].expand_as(truth)[kept]
-    of_truth = truth[kept].long()
-    of_predicted = predicted[kept].long()
-    for what, index in (("annotated", of_truth), ("predicted", of_predicted)):
-        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < classes:
-            worst = int(index.max()) if int(index.max()) >= classes else int(index.min())
+    frame = torch.arange(frames, dtype=torch.int32, device=truth.device)[:, None, None]
+    code = (frame << 16) | (truth.int() << 8) | predicted
+    table = torch.bincount(code.flatten(), minlength=frames << 16).reshape(frames, 256, 256)
+    table[:, ignore] = 0
+    whole = table.sum(0)
+    for what, pixels in (("annotated", whole.sum(1)), ("predicted", whole.sum(0))):
+        if pixels[classes:].any():
+            worst = int(pixels.nonzero()[-1])
             raise ValueError(f"a pixel is {what} as class {worst}, but the classes are 0 to {classes - 1}")
-    size = frames * classes
-    truth_cell = frame * classes + of_truth
-    area_truth = torch.bincount(truth_cell, minlength=size)
-    area_predicted = torch.bincount(frame * classes + of_predicted, minlength=size)
-    intersection = torch.bincount(truth_cell[of_truth == of_predicted], minlength=size)
-    union = area_truth + area_predicted - intersection
-    return intersection.reshape(frames, classes), union.reshape(frames, classes)
+    table = table[:, :classes, :classes]
+    intersection = table.diagonal(dim1=1, dim2=2)
+    return intersection.clone(), table.sum(1) + table.sum(2) - intersection
 
 
 def mean_iou(intersection: Masks, union: Masks) -> tuple[float, torch.Tensor]:
@@ -59,3 +57,14 @@ def mean_iou(intersection: Masks, union: Masks) -> tuple[float, torch.Tensor]:
     intersection, union = torch.as_tensor(intersection).double(), torch.as_tensor(union).double()
     iou = torch.where(union > 0, 100.0 * intersection / union.clamp_min(1.0), torch.nan)
     return float(iou.nanmean()), iou
+
+
+def _bytes(masks: Masks, what: str) -> torch.Tensor:
+    masks = torch.as_tensor(masks)
+    if masks.dtype != torch.uint8:
+        if masks.is_floating_point() or (
+            masks.numel() and not 0 <= int(masks.min()) <= int(masks.max()) <= 255
+        ):
+            raise ValueError(f"{what} masks hold whole numbers from 0 to 255, got {masks.dtype}")
+        masks = masks.to(torch.uint8)
+    return masks

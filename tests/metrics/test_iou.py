@@ -93,6 +93,8 @@ def test_unions_pool_over_frames_so_the_mean_is_of_the_data_set():
         (np.full((1, 2, 2), 20), np.zeros((1, 2, 2)), "predicted as class 20"),
         (np.full((1, 2, 2), 255), np.zeros((1, 2, 2)), "predicted as class 255"),
         (np.zeros((1, 2, 2)), np.full((1, 2, 2), 21), "annotated as class 21"),
+        (np.full((1, 2, 2), -1), np.zeros((1, 2, 2)), "whole numbers from 0 to 255"),
+        (np.full((1, 2, 2), 256), np.zeros((1, 2, 2)), "whole numbers from 0 to 255"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(predicted, truth, words):
