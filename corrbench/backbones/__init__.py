@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from corrbench.backbones import descriptors, resnet  # noqa: F401  (registers)
+from corrbench.backbones import descriptors, mobilenet, resnet, vit  # noqa: F401  (registers)

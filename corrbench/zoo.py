@@ -1,0 +1,309 @@
+"""Checkpoints by name: where they are, whether they are the right file, and how their tensors fit a backbone.
+
+The list is `zoo.toml`. Files lie in a folder of $CORRBENCH_CHECKPOINTS or in ~/.cache/corrbench/checkpoints.
+Reading this list imports no torch.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import hashlib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from corrbench.registry import did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Keys:
+    """How the names in a file become a backbone's; see zoo.toml."""
+
+    prefix: str = ""
+    rename: tuple[tuple[str, str], ...] = ()
+    join: tuple[Mapping[str, Any], ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A checkpoint of the zoo; see zoo.toml for what each field means."""
+
+    name: str
+    title: str
+    file: str
+    licence: str
+    citation: str
+    keys: str
+    page: str = ""
+    url: str = ""
+    also: tuple[str, ...] = ()
+    package: str = ""
+    version: str = ""
+    member: str = ""
+    sha256: str = ""
+    sha256_prefix: str = ""
+    md5_prefix: str = ""
+    container: str = ""
+    note: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where the file comes from, for people: the page, or the package that carries it."""
+        return f"the Python package {self.package}=={self.version}" if self.package else self.page or self.url
+
+    @property
+    def check(self) -> str:
+        """What its content is checked against."""
+        if self.sha256:
+            return "sha256"
+        if self.sha256_prefix:
+            return f"sha256 begins {self.sha256_prefix}"
+        if self.md5_prefix:
+            return f"md5 begins {self.md5_prefix}"
+        return "nothing public to check against"
+
+
+@dataclass(frozen=True)
+class Located:
+    """A checkpoint's file on this machine, its content checked against what is public about it."""
+
+    name: str
+    path: Path
+    sha256: str
+    licence: str
+    citation: str
+    check: str
+
+
+class CheckpointMissing(ValueError):
+    """The file is not on this machine and could not be fetched."""
+
+
+@functools.cache
+def _zoo() -> tuple[dict[str, Entry], dict[str, Keys]]:
+    with resources.files("corrbench").joinpath("zoo.toml").open("rb") as file:
+        tables = tomllib.load(file)
+    maps = {
+        name: Keys(
+            prefix=table.get("prefix", ""),
+            rename=tuple((pattern, replacement) for pattern, replacement in table.get("rename", ())),
+            join=tuple(table.get("join", ())),
+            ignored=tuple(table.get("ignored", ())),
+        )
+        for name, table in tables.pop("keys").items()
+    }
+    entries = {
+        name: Entry(name=name, **table | {"also": tuple(table.get("also", ()))})
+        for name, table in tables.items()
+    }
+    return entries, maps
+
+
+def names() -> tuple[str, ...]:
+    """The names of all checkpoints, in the order of zoo.toml."""
+    return tuple(_zoo()[0])
+
+
+def entry(name: str) -> Entry:
+    """The zoo's entry `name`; `ValueError` with the known names otherwise."""
+    entries = _zoo()[0]
+    if name not in entries:
+        raise ValueError(f"{name!r} is not a checkpoint of the zoo.{did_you_mean(str(name), list(entries))}")
+    return entries[name]
+
+
+def folders() -> list[Path]:
+    """Where checkpoints are looked for: $CORRBENCH_CHECKPOINTS, then the user's cache. Fetched ones go to the first."""
+    given = [
+        Path(part).expanduser()
+        for part in os.environ.get("CORRBENCH_CHECKPOINTS", "").split(os.pathsep)
+        if part
+    ]
+    return [*given, Path("~/.cache/corrbench/checkpoints").expanduser()]
+
+
+def find(name: str, search: Iterable[Path | str] = ()) -> Path | None:
+    """The file of checkpoint `name` in `search` (folders, or the file itself) or in `folders()`; None where it is not."""
+    known = entry(name)
+    for place in [*map(Path, search), *folders()]:
+        if place.is_file():
+            return place
+        for file in (known.file, *known.also):
+            if (place / file).is_file():
+                return place / file
+    return None
+
+
+def available() -> dict[str, Path | None]:
+    """Every checkpoint's file on this machine, None where it is not here. Nothing is read or checked."""
+    return {name: find(name) for name in names()}
+
+
+def describe() -> list[dict[str, str]]:
+    """A row a checkpoint for `corrbench list checkpoints`: name, title, licence, source, check, here."""
+    rows = []
+    for name, path in available().items():
+        known = entry(name)
+        rows.append(
+            {
+                "checkpoint": name,
+                "title": known.title,
+                "licence": known.licence,
+                "from": known.source,
+                "check": known.check,
+                "here": str(path) if path else "no",
+            }
+        )
+    return rows
+
+
+def locate(name: str, search: Iterable[Path | str] = (), fetch: bool = True) -> Located:
+    """The checked file of checkpoint `name`, fetched from its public address where it is not on this machine.
+
+    `CheckpointMissing` (a `ValueError`) says in one sentence what is missing, where it comes from and where
+    it goes; `ValueError` names a file whose content is another than the zoo's.
+    """
+    known = entry(name)
+    path = find(name, search)
+    if path is None:
+        from corrbench.fetching import fetch_checkpoint
+
+        target = folders()[0] / known.file
+        if not fetch:
+            raise CheckpointMissing(missing(known, target, "it was not to be fetched"))
+        path = fetch_checkpoint(known, target)
+    return Located(name, path, verify(known, path), known.licence, known.citation, known.check)
+
+
+def missing(known: Entry, target: Path, why: str) -> str:
+    """The one sentence for a checkpoint that is not here."""
+    return (
+        f"checkpoint {known.name!r} ({known.title}) is not on this machine and {why}: get it from {known.source} and put it "
+        f"at {target}, or in a folder that $CORRBENCH_CHECKPOINTS names"
+    )
+
+
+def verify(known: Entry, path: Path) -> str:
+    """sha256 of the file, after comparing it (or md5) with what is public; `ValueError` names both where they differ."""
+    with open(path, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    found, expected, kind = sha256, known.sha256 or known.sha256_prefix, "sha256"
+    if not expected and known.md5_prefix:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        expected, kind = known.md5_prefix, "md5"
+    if not found.startswith(expected):
+        begin = "beginning " if len(expected) < len(found) else ""
+        raise ValueError(
+            f"{path} is not checkpoint {known.name!r}: its {kind} is {found}, expected {begin}{expected}; delete the file "
+            f"and get it again from {known.source}"
+        )
+    return sha256
+
+
+def load(name: str, module: torch.nn.Module, search: Iterable[Path | str] = ()) -> Located:
+    """Locate checkpoint `name` (fetching it if need be), load it into `module`, strictly, and say which file it was."""
+    found = locate(name, search)
+    load_into(module, name, found.path, found.sha256)
+    return found
+
+
+def load_into(module: torch.nn.Module, name: str | None, path: Path | str, sha256: str | None = None) -> None:
+    """Load the file at `path` into `module`, with the key map of the zoo's entry `name`, strictly in both directions.
+
+    A `name` that is not in the zoo (weights of our own training) is read with the map `plain`. `sha256`,
+    where given, is compared before anything is read. `ValueError` lists the first missing, unexpected or
+    misshapen tensors.
+    """
+    from corrbench import weights
+
+    path = Path(path)
+    if sha256 is not None:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise ValueError(f"{path} has changed: its sha256 is {found}, expected {sha256}")
+    entries, maps = _zoo()
+    known = entries.get(name or "")
+    tensors = weights.container(weights.read(path), known.container if known else "", path)
+    fill(module, tensors, maps[known.keys if known else "plain"], path)
+
+
+@dataclass
+class _Faults:
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    shapes: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        parts = []
+        for what, faults in vars(self).items():
+            if faults:
+                more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+                label = {"shapes": "of another shape"}.get(what, what)
+                parts.append(f"{len(faults)} {label} ({', '.join(faults[:3])}{more})")
+        return "; ".join(parts)
+
+
+def fill(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], keys: Keys, path: Path | str) -> None:
+    """Copy `tensors`, renamed by `keys`, into `module`'s parameters and buffers; all or nothing.
+
+    Counters of batches seen by batch normalisation may be missing: nothing reads them in evaluation, and
+    files from before torch 0.4.1 have none. `ValueError` names the file, and the first of what does not fit.
+    """
+    wanted = module.state_dict()
+    renamed, origin = rename(tensors, keys)
+    faults = _Faults()
+    for key, tensor in renamed.items():
+        if key in wanted:
+            if tuple(tensor.shape) != tuple(wanted[key].shape):
+                faults.shapes.append(f"{origin[key]} {tuple(tensor.shape)} for {tuple(wanted[key].shape)}")
+        elif not any(fnmatch.fnmatchcase(origin[key], pattern) for pattern in keys.ignored):
+            faults.unexpected.append(origin[key])
+    faults.missing = [k for k in wanted if k not in renamed and not k.endswith(".num_batches_tracked")]
+    text = faults.text()
+    if text:
+        raise ValueError(
+            f"{path} does not fit {type(module).__name__}: {text}; check that the backbone's settings and the checkpoint "
+            "are those of one network"
+        )
+    module.load_state_dict({key: tensor for key, tensor in renamed.items() if key in wanted}, strict=False)
+
+
+def rename(tensors: Mapping[str, torch.Tensor], keys: Keys) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """`tensors` under the backbone's names, and for each of these its name in the file.
+
+    Names without the prefix keep theirs: they are the backbone's only if they are ignored or an error.
+    """
+    import torch
+
+    renamed: dict[str, torch.Tensor] = {}
+    origin: dict[str, str] = {}
+    for key, tensor in tensors.items():
+        new = key
+        if key.startswith(keys.prefix):
+            new = key.removeprefix(keys.prefix)
+            for pattern, replacement in keys.rename:
+                new = re.sub(pattern, replacement, new)
+        else:
+            new = f"(without {keys.prefix}) {key}"
+        renamed[new], origin[new] = tensor, key
+    for rule in keys.join:
+        first = rule["parts"][0]
+        for key in [k for k in renamed if first in k]:
+            parts = [key.replace(first, part) for part in rule["parts"]]
+            if all(part in renamed for part in parts):
+                whole = key.replace(first, rule["whole"])
+                origin[whole] = origin[key]
+                renamed[whole] = torch.cat([renamed.pop(part) for part in parts], rule["dim"])
+    return renamed, origin
