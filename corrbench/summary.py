@@ -78,7 +78,8 @@ def _vos(table: Table, rows: np.ndarray, weight: Array) -> dict[str, Array]:
 def _pose(table: Table, rows: np.ndarray, weight: Array) -> dict[str, Array]:
     """Pooled over all frames and clips for each joint, a percentage a joint, then the mean of the joints.
 
-    "(lost = miss)" divides the same hits by all annotated joints; a lost joint is one given no place.
+    "(lost = miss)" divides by all annotated joints, and measures in the box of all of them (`hits_annotated@`): the box
+    of the counted joints alone, which the other numbers use, shrinks where joints are lost.
     Joints that nothing counts (never annotated, always lost) are left out of the mean.
     """
     thresholds = tuple(str(name).removeprefix("hits@") for name in table if str(name).startswith("hits@"))
@@ -97,7 +98,7 @@ def _pose(table: Table, rows: np.ndarray, weight: Array) -> dict[str, Array]:
         values[f"PCK@{at} (no frame 0)"] = _nanmean(_percent(pooled(f"hits_no0@{at}"), count_no0))
     values["lost"] = _nanmean(_percent(pooled("lost"), annotated))
     for at in thresholds:
-        values[f"PCK@{at} (lost = miss)"] = _nanmean(_percent(hits[at], annotated))
+        values[f"PCK@{at} (lost = miss)"] = _nanmean(_percent(pooled(f"hits_annotated@{at}"), annotated))
     return values
 
 

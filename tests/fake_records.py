@@ -134,6 +134,7 @@ def _pose(rng, names, easy, quality, frames):
             row = {"sequence": name, "joint": joint, "count": frames, "annotated": frames + 1, "lost": 1}
             row |= {f"hits@{a}": int((distance <= a).sum()) for a in (0.1, 0.2, 0.3, 0.4, 0.5)}
             row |= {"count_no0": frames - 1}
+            row |= {f"hits_annotated@{a}": row[f"hits@{a}"] for a in (0.1, 0.2, 0.3, 0.4, 0.5)}
             row |= {f"hits_no0@{a}": max(0, row[f"hits@{a}"] - 1) for a in (0.1, 0.2, 0.3, 0.4, 0.5)}
             rows.append(row)
             mirror = number + 1 if "right" in joint else number - 1

@@ -36,6 +36,7 @@ def pose_table(clips: int = 4, joints: int = 3) -> dict[str, np.ndarray]:
     for at in ("0.1", "0.2"):
         table[f"hits@{at}"] = RNG.integers(1, 15, clips * joints)
         table[f"hits_no0@{at}"] = table[f"hits@{at}"] - 1
+        table[f"hits_annotated@{at}"] = table[f"hits@{at}"] + 1
     return table
 
 
@@ -87,12 +88,13 @@ def test_pose_pools_frames_for_each_joint_and_then_averages_joints() -> None:
         "count_no0": [9, 2, 19, 0],
         "hits@0.1": [10, 2, 5, 0],
         "hits_no0@0.1": [9, 1, 4, 0],
+        "hits_annotated@0.1": [10, 2, 7, 0],
     }
     found = summary.summarise("pose", table)
     assert found["PCK@0.1"] == pytest.approx(100 * (15 / 30 + 2 / 3) / 2)
     assert found["PCK@0.1 (no frame 0)"] == pytest.approx(100 * (13 / 28 + 1 / 2) / 2)
     assert found["lost"] == pytest.approx(100 * (10 / 40 + 1 / 4) / 2)
-    assert found["PCK@0.1 (lost = miss)"] == pytest.approx(100 * (15 / 40 + 2 / 4) / 2)
+    assert found["PCK@0.1 (lost = miss)"] == pytest.approx(100 * (17 / 40 + 2 / 4) / 2)
     names, values = summary.per_sequence("pose", table)
     assert names == ("a", "b")
     assert values["PCK@0.1"] == pytest.approx(
