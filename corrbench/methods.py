@@ -13,7 +13,7 @@ import torch
 
 from corrbench import config
 from corrbench.datasets.sequence import Sequence, read_frames
-from corrbench.propagation import Neighbours, carry, context_of, neighbours, propagate, window_of
+from corrbench.propagation import Context, Neighbours, Window, carry, neighbours, propagate
 from corrbench.protocol import Protocol
 from corrbench.provenance import Numerics
 from corrbench.registry import BACKBONES, METHODS, build
@@ -156,8 +156,9 @@ class LabelPropagation:
     ) -> torch.Tensor:
         path = self.numerics.path
         if self.store is None or protocol.topk is None or protocol.topk_scope != "joint":
-            return carry(maps, first, protocol, method=path, clock=clock)
-        window, context = window_of(protocol), context_of(protocol)
+            return carry(maps, first, protocol, path=path, clock=clock)
+        window = Window(protocol.mask, protocol.radius, protocol.strict, protocol.first_masked)
+        context = Context(protocol.context, protocol.early)
         k = max(protocol.topk, self.most_neighbours)
         grid = (int(maps.shape[-2]), int(maps.shape[-1]))
         search = {"features": key, "window": asdict(window), "context": asdict(context), "k": k}

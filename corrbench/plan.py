@@ -104,22 +104,26 @@ def build_task(
     task_config: Mapping[str, Any], data: Path | None, sample: bool
 ) -> tuple[Any, tuple[str, ...]]:
     """The task with its data set; the rendered benchmark in its place where the data are missing and `sample` is on."""
-    from corrbench.datasets import DataMissing, synthetic_config
+    from corrbench.datasets import DataMissing, synthetic
 
     dataset = dict(task_config["dataset"])
-    if data is not None:
-        dataset["root"] = str(data)
-    try:
-        return build(TASKS, dict(task_config) | {"dataset": dataset}), ()
-    except DataMissing as error:
-        if not sample:
-            raise
-        note = (
-            f"NO DATA: {error}\n"
-            "Going on with the small SYNTHETIC benchmark rendered on this machine; its numbers say nothing about "
-            "the real data. --no-sample makes missing data an error."
-        )
-        return build(TASKS, dict(task_config) | {"dataset": synthetic_config(dataset)}), (note,)
+    places = [str(data)] if data is not None else list(dict.fromkeys([None, dataset.get("root")]))
+    missing: DataMissing | None = None
+    for place in places:  # --data; else $CORRBENCH_DATA (which no root means), then the task file's own root
+        try:
+            return build(TASKS, dict(task_config) | {"dataset": dataset | {"root": place}}), ()
+        except DataMissing as error:
+            missing = missing or error
+    assert missing is not None
+    if not sample:
+        raise missing
+    note = (
+        f"NO DATA: {missing}\n"
+        "Going on with the small SYNTHETIC benchmark rendered on this machine; its numbers say nothing about "
+        "the real data. --no-sample makes missing data an error."
+    )
+    dataset["root"] = str(synthetic.ensure(dataset["type"]))
+    return build(TASKS, dict(task_config) | {"dataset": dataset}), (note,)
 
 
 def make(
