@@ -99,13 +99,14 @@ class Protocol:
                 raise ValueError(f"protocol {name}={getattr(self, name)!r}: expected a number above 0")
         _parse_size(self.resize)
 
-    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+    def input_size(self, size: tuple[int, int], multiple: int = 1) -> tuple[int, int]:
         """Size (H, W) of the network's input for frames of size (h, w).
 
-        `native` | `short N` | `long N` (that side becomes N, the ratio is kept, halves round up) | `square N` |
+        `resize` is `native` | `short N` | `long N` (that side becomes N, the ratio is kept, halves round up) | `square N` |
         `exact HxW`, optionally with ` floor M` or ` ceil M`. `ceil M` raises both sides to a multiple of M. `floor M`
         lowers both, except that a side named by `short` or `long` stays as it is given and the other one is floored
         before rounding, as DINO's evaluation does (480x854 under `short 480 floor 64` is 480x832).
+        `multiple` is what the backbone needs besides (a ViT's patch): each side goes to the nearest multiple, halves up.
         """
         match = _parse_size(self.resize)
         h, w = size
@@ -126,14 +127,25 @@ class Protocol:
             _round(top, base, None if free else match["round"], int(match["multiple"] or 1))
             for (top, base), free in zip(sides, floor_free, strict=True)
         ]
+        result = [
+            max(1, (2 * side + multiple) // (2 * multiple)) * multiple if side else 0 for side in result
+        ]
         if min(result) < 1:
             raise ValueError(
                 f"resize={self.resize!r} makes {result[0]}x{result[1]} of a {h}x{w} frame: too small"
             )
         return result[0], result[1]
 
+    def settings(self) -> dict[str, object]:
+        """Every field by name, as plain values for a record."""
+        return dataclasses.asdict(self)
+
+    def replace(self, **changes: object) -> Protocol:
+        """This protocol with some fields changed, see the function `replace`."""
+        return replace(self, **changes)
+
     def signature(self) -> str:
-        """Every switch on one line; two protocols share it only if they are equal."""
+        """Every switch on one line, without name and version; protocols that could differ in a number never share it."""
         mask = (
             "none"
             if self.mask == "none"
@@ -141,7 +153,6 @@ class Protocol:
         )
         exempt = "" if self.first_masked else " first-free"
         parts = (
-            f"{self.name}:{self.version}",
             f"size:{self.resize}",
             f"ctx:first+{self.context} {self.early}",
             f"mask:{mask}{exempt}",

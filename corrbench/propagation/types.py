@@ -138,15 +138,19 @@ def as_vectors(features_TChw: Tensor, normalise: bool) -> Tensor:
         )
     if not features_TChw.dtype.is_floating_point:
         raise ValueError(f"features of type {features_TChw.dtype}: expected floating point")
-    vectors = features_TChw.float().flatten(2).transpose(1, 2).contiguous()
-    norm = torch.linalg.vector_norm(vectors, dim=2, keepdim=True)
-    good = torch.isfinite(norm * norm).all(dim=2).all(dim=1)
-    if not good.all():
-        raise ValueError(
-            f"features of frame {int((~good).nonzero()[0])} hold NaN, infinity or values too large to be squared: "
-            "the backbone's output must be finite"
-        )
-    return vectors / norm.clamp_min(1e-12) if normalise else vectors
+    frames, channels, h, w = features_TChw.shape
+    vectors = torch.empty(frames, h * w, channels, device=features_TChw.device)
+    for t in range(frames):  # a frame at a time: no second copy of the clip
+        vectors[t] = features_TChw[t].detach().flatten(1).T
+        norm = torch.linalg.vector_norm(vectors[t], dim=1, keepdim=True)
+        if not torch.isfinite(norm * norm).all():
+            raise ValueError(
+                f"features of frame {t} hold NaN, infinity or values too large to be squared: the backbone's output "
+                "must be finite"
+            )
+        if normalise:
+            vectors[t] /= norm.clamp_min(1e-12)
+    return vectors
 
 
 def check_count(k: int) -> None:
