@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-SOURCES = (Path(__file__).with_name("native.cpp"),)
+SOURCES = (Path(__file__).with_name("native.cpp"), Path(__file__).parents[1] / "metrics" / "davis.cpp")
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
 TARGETS = {
     "native": ("-march=native",),
