@@ -52,10 +52,12 @@ class Light:
     band_speed: float = 6.0
 
     def gain(self, time: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Factor `(h, w, 3)` at pixel centres x, y."""
+        """Factor `(h, w, 3)`, or `(3,)` where it is the same everywhere, at pixels x, y."""
         swing = math.sin(2 * math.pi * time / self.period)
         level = math.exp(self.swing * swing - self.fade * time)
         colour = np.asarray([1 + self.warmth * swing, 1.0, 1 - self.warmth * swing], np.float32)
+        if self.band == 0:
+            return np.float32(level) * colour
         wave = np.sin((0.8 * x + 0.6 * y - self.band_speed * time) * (math.pi / self.band_width))
         shadow = 1 - self.band * np.clip(wave * 2 - 0.4, 0, 1)
         return (level * shadow).astype(np.float32)[..., None] * colour
@@ -88,18 +90,26 @@ class Frame:
 def render_frame(scene: Scene, t: int) -> Frame:
     """Frame t. Masks are those of the moment t, also where the shutter blurs the image around it."""
     h, w = scene.size
-    x, y = np.meshgrid(np.arange(w, dtype=np.float64), np.arange(h, dtype=np.float64))
+    x, y = _pixels(scene)
     samples = BLUR_SAMPLES if scene.shutter > 0 else 1
     image = np.zeros((h, w, 3), np.float32)
+    top = np.zeros((h, w), np.int16)
     for s in range(samples):
-        image += _paint(scene, t + scene.shutter * (s - (samples - 1) / 2) / samples, x, y)
+        middle = s == samples // 2
+        moment = t + scene.shutter * (s - samples // 2) / samples
+        image += _paint(scene, moment, x, y, top if middle else None)
     image *= scene.light.gain(t, x, y) / np.float32(samples)
     image += np.float32(scene.noise) * _noise(scene.seed * 1000 + t, image.shape)
-    top = top_layers(scene, t, x, y)
     labels = np.asarray([layer.label for layer in scene.layers], np.uint8)
     parts = np.asarray([layer.part for layer in scene.layers], np.uint8)
     rounded = np.clip(np.floor(image + np.float32(0.5 + TIE_BIAS)), 0, 255).astype(np.uint8)
     return Frame(rounded, labels[top], parts[top])
+
+
+def _pixels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    h, w = scene.size
+    x, y = np.meshgrid(np.arange(w, dtype=np.float64), np.arange(h, dtype=np.float64))
+    return x, y
 
 
 def top_layers(scene: Scene, time: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -122,7 +132,7 @@ def flow(scene: Scene, t: int, later: int) -> tuple[np.ndarray, np.ndarray]:
     A pixel is visible when its surface point lies inside the later frame and on the front-most layer.
     """
     h, w = scene.size
-    x, y = np.meshgrid(np.arange(w, dtype=np.float64), np.arange(h, dtype=np.float64))
+    x, y = _pixels(scene)
     top = top_layers(scene, t, x, y)
     to_x, to_y = x.copy(), y.copy()
     for number in np.unique(top):
@@ -133,10 +143,10 @@ def flow(scene: Scene, t: int, later: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([to_x - x, to_y - y], -1).astype(np.float32), visible
 
 
-def _paint(scene: Scene, time: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The layers painted over each other, float32 `(h, w, 3)`."""
+def _paint(scene: Scene, time: float, x: np.ndarray, y: np.ndarray, top: np.ndarray | None) -> np.ndarray:
+    """The layers painted over each other, float32 `(h, w, 3)`; notes the front-most solid ones in `top`."""
     canvas = np.zeros((*x.shape, 3), np.float32)
-    for layer in scene.layers:
+    for number, layer in enumerate(scene.layers):
         warp = layer.motion(time)
         rows, columns = _window(layer, warp, x.shape)
         if rows.start >= rows.stop or columns.start >= columns.stop:
@@ -146,6 +156,8 @@ def _paint(scene: Scene, time: float, x: np.ndarray, y: np.ndarray) -> np.ndarra
             canvas[rows, columns] = layer.surface.at(ux, uy)
             continue
         depth = layer.shape.inside(ux, uy)
+        if top is not None and layer.solid:
+            top[rows, columns][depth > 0] = number
         cover = np.clip(0.5 + depth * warp.scale() / (2 * layer.soft), 0, 1).astype(np.float32)
         cover = (cover * np.float32(layer.opacity))[..., None]
         colour = layer.surface.at(ux, uy)
@@ -188,8 +200,14 @@ def uniform(seed: int, count: int) -> np.ndarray:
     return (np.random.PCG64(seed).random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def _noise(seed: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Triangular noise of standard deviation 1."""
-    raw = np.random.PCG64(seed).random_raw(math.prod(shape))
-    total = (raw >> np.uint64(32)).astype(np.float64) + (raw & np.uint64(0xFFFFFFFF)).astype(np.float64)
-    return ((total * 2.0**-32 - 1.0) * math.sqrt(6.0)).astype(np.float32).reshape(shape)
+def _noise(seed: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """Triangular noise of standard deviation 1: the sum of two of the six ten-bit pieces of a random word."""
+    h, w, channels = shape
+    raw = np.random.PCG64(seed).random_raw(h * w)
+    out = np.empty((h * w, channels), np.float32)
+    for c in range(channels):
+        pieces = (raw >> np.uint64(20 * c)).astype(np.uint32)
+        out[:, c] = (pieces & np.uint32(1023)) + (pieces >> np.uint32(10) & np.uint32(1023))
+    out -= np.float32(1023)
+    out *= np.float32(1 / math.sqrt((1024**2 - 1) / 6))
+    return out.reshape(shape)

@@ -17,6 +17,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from corrbench.datasets.rendering_sampling import bilinear
+
 PHOTOS = {
     "astronaut": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
     "brick": "7966caf324f6ba843118d98f7a07746d22f6a343430add0233eca5f6eaaa8fcf",
@@ -37,7 +39,7 @@ Colour = tuple[float, float, float]
 
 @cache
 def photo(name: str) -> np.ndarray:
-    """A photograph as float64 `(h, w, 3)`, 0 to 255 (grey ones have three equal channels)."""
+    """A photograph as float32 `(h, w, 3)`, 0 to 255 (grey ones have three equal channels)."""
     file = resources.files("skimage").joinpath(f"data/{name}.png")
     data = file.read_bytes() if file.is_file() else b""
     if hashlib.sha256(data).hexdigest() != PHOTOS[name]:
@@ -46,7 +48,7 @@ def photo(name: str) -> np.ndarray:
             "0.26 ship it in their wheels); reinstall scikit-image"
         )
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"), np.float64)
+        return np.asarray(image.convert("RGB"), np.float32)
 
 
 def resized(pixels: np.ndarray, scale: float) -> np.ndarray:
@@ -56,10 +58,8 @@ def resized(pixels: np.ndarray, scale: float) -> np.ndarray:
         pixels = ndimage.gaussian_filter(pixels, (sigma, sigma, 0))
     h, w = round(pixels.shape[0] * scale), round(pixels.shape[1] * scale)
     y, x = np.meshgrid((np.arange(h) + 0.5) / scale - 0.5, (np.arange(w) + 0.5) / scale - 0.5, indexing="ij")
-    channels = [
-        ndimage.map_coordinates(pixels[..., c], np.stack([y, x]), order=1, mode="mirror") for c in range(3)
-    ]
-    return np.stack(channels, -1)
+    channels = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
+    return bilinear(channels, x, y, mirror=True)
 
 
 def tinted(pixels: np.ndarray, dark: Colour, bright: Colour, contrast: float = 1.0) -> np.ndarray:
@@ -79,9 +79,7 @@ class Surface:
 
     def at(self, ux: np.ndarray, uy: np.ndarray) -> np.ndarray:
         """Colours at plane points, float32 `(..., 3)`; bilinear, mirrored at the borders."""
-        at = np.stack([uy + self.centre[1], ux + self.centre[0]])
-        colours = [ndimage.map_coordinates(c, at, np.float32, order=1, mode="mirror") for c in self.channels]
-        return np.stack(colours, -1)
+        return bilinear(self.channels, ux + self.centre[0], uy + self.centre[1], mirror=True)
 
 
 def surface(

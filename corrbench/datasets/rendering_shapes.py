@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from corrbench.datasets.rendering_sampling import bilinear
+
 Point = tuple[float, float]
 
 
@@ -33,14 +35,13 @@ class Capsule:
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """A signed map sampled on a grid of one plane pixel; `origin` is the plane point of its first cell."""
+    """A signed map float32 on a grid of one plane pixel; `origin` is the plane point of its first cell."""
 
     signed: np.ndarray
     origin: Point
 
     def inside(self, ux: np.ndarray, uy: np.ndarray) -> np.ndarray:
-        at = np.stack([uy - self.origin[1], ux - self.origin[0]])
-        return ndimage.map_coordinates(self.signed, at, order=1, mode="nearest")
+        return bilinear(self.signed[None], ux - self.origin[0], uy - self.origin[1], mirror=False)[..., 0]
 
     def box(self) -> tuple[float, float, float, float]:
         h, w = self.signed.shape
@@ -53,7 +54,7 @@ Shape = Capsule | Outline
 def signed_map(inside: np.ndarray, smooth: float = 1.2) -> np.ndarray:
     """Signed distance of a boolean grid, smoothed so that the outline has no stairs."""
     distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
-    return ndimage.gaussian_filter(distance.astype(np.float64), smooth)
+    return ndimage.gaussian_filter(distance.astype(np.float64), smooth).astype(np.float32)
 
 
 def closed_curve(points: Sequence[Point], steps: int = 8) -> np.ndarray:
@@ -114,5 +115,5 @@ def from_grid(inside: np.ndarray, scale: float) -> Outline:
     h, w = signed.shape
     height, width = round(h * scale), round(w * scale)
     y, x = np.meshgrid(np.arange(height) / scale, np.arange(width) / scale, indexing="ij")
-    sampled = ndimage.map_coordinates(signed, np.stack([y, x]), order=1, mode="nearest") * scale
+    sampled = bilinear(signed[None], x, y, mirror=False)[..., 0] * np.float32(scale)
     return Outline(sampled, (-width / 2, -height / 2))

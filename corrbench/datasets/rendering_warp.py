@@ -69,7 +69,7 @@ class Warp:
 
     def after(self, inner: Warp) -> Warp:
         """This affine map after another one: plane -> inner -> image."""
-        assert not self.waves and not inner.waves
+        assert len(self.waves + inner.waves) == 0, "only affine maps can be chained"
         a, b, c, d = self.matrix
         e, f, g, h = inner.matrix
         x, y = inner.offset
@@ -88,7 +88,9 @@ class Warp:
         return dx, dy
 
 
-def turned(angle: float, scale: float = 1.0, offset: tuple[float, float] = (0.0, 0.0), mirror: int = 1) -> Warp:
+def turned(
+    angle: float, scale: float = 1.0, offset: tuple[float, float] = (0.0, 0.0), mirror: int = 1
+) -> Warp:
     """Rotation by `angle` (radians, clockwise in the image), scaling, mirrored left-right for mirror=-1."""
     c, s = math.cos(angle) * scale, math.sin(angle) * scale
     return Warp((c * mirror, -s, s * mirror, c), offset)

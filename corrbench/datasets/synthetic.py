@@ -1,8 +1,8 @@
 """The synthetic benchmark: rendered on the spot from scikit-image's photographs, read by the real loaders.
 
-When a data set is not on the machine, a run goes on with this one. It is written once to the user's cache in DAVIS's,
-JHMDB's and VIP's own layouts, with a mark that makes every record say synthetic. Its numbers rank nothing but
-themselves: no published number can be put beside them.
+When a data set is not on the machine, a run goes on with this one. It is written once to the user's cache in
+DAVIS's, JHMDB's and VIP's own layouts, with a mark that makes every record say synthetic. Its numbers rank
+nothing but themselves: no published number can be put beside them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
 
 from corrbench.datasets.davis import DAVIS
 from corrbench.datasets.digests import file_digests
@@ -37,13 +36,14 @@ def Synthetic(kind: str = "vos") -> DAVIS | JHMDB | VIP:
 
 
 def synthetic_config(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in for a data set's config when its data are missing: the same type on the rendered benchmark."""
+    """What stands in for a data set's config when its data are missing: the same type on the rendered "
+    "benchmark."""
     for kind, folder in FOLDERS.items():
         if dataset.get("type") == folder:
             return {"type": folder, "root": str(ensure(kind))}
     raise ValueError(
-        f"there is no synthetic stand-in for {dataset.get('type')!r} (only for {', '.join(FOLDERS.values())}); "
-        "get the data set itself (`corrbench list datasets` says where)"
+        f"there is no synthetic stand-in for {dataset.get('type')!r} (only for "
+        f"{', '.join(FOLDERS.values())}); get the data set itself (`corrbench list datasets` says where)"
     )
 
 
@@ -56,7 +56,8 @@ def cache_folder() -> Path:
 def ensure(kind: str) -> Path:
     """The root folder of the rendered benchmark of a `kind`, rendered now if the cache lacks it or holds it damaged.
 
-    A few seconds the first time. Written to a folder beside it and moved into place, so that it is whole or absent.
+    A few seconds the first time. Written to a folder beside it and moved into place, so that it is whole or
+    absent.
     """
     root = cache_folder() / FOLDERS[_checked(kind)]
     if not _sound(root):
@@ -134,5 +135,3 @@ def _checked(kind: str) -> str:
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: the synthetic benchmark has {', '.join(KINDS)}")
     return kind
-
-

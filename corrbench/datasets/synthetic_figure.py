@@ -1,7 +1,8 @@
 """A jointed figure with JHMDB's fifteen joints, and limbs that are VIP's part classes.
 
-Lengths are in units of the figure's height, angles in radians. The figure's plane has its origin at the pelvis, y down,
-and looks to +x in side view; a limb's plane has its origin at the nearer joint and runs along +y.
+Lengths are in units of the figure's height, angles in radians. The figure's plane has its origin at the
+pelvis, y down, and looks to +x in side view; a limb's plane has its origin at the nearer joint and runs along
++y.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ SIDES = ("right", "left")
 
 @dataclass(frozen=True)
 class Pose:
-    """Joint angles, (right, left); a limb at 0 hangs down, positive ones swing forward (+x) or, in front view, outward."""
+    """Joint angles, (right, left); a limb at 0 hangs down, positive ones swing forward (+x) or, in front "
+    "view, outward."""
 
     shoulders: tuple[float, float] = (0.0, 0.0)
     elbows: tuple[float, float] = (0.1, 0.1)
@@ -42,7 +44,8 @@ Gait = Callable[[float], Pose]
 
 @dataclass(frozen=True)
 class Cycle:
-    """A periodic gait: each angle is `rest + swing * sin(2 pi (t / period + phase))`, left half a period later."""
+    """A periodic gait: each angle is `rest + swing * sin(2 pi (t / period + phase))`, left half a period "
+    "later."""
 
     period: float = 14.0
     shoulder: tuple[float, float, float] = (0.0, 0.0, 0.0)  # rest, swing, phase
@@ -143,7 +146,9 @@ class Figure:
             outward = out if front else 1.0  # in side view both limbs swing in one plane
             arm = torso.after(
                 turned(
-                    -outward * pose.shoulders[place], 1.0, (out * 0.10 * self.view * self.build * h, SHOULDER * h)
+                    -outward * pose.shoulders[place],
+                    1.0,
+                    (out * 0.10 * self.view * self.build * h, SHOULDER * h),
                 )
             )
             leg = body.after(
@@ -205,8 +210,20 @@ class Figure:
             neck = Capsule(0.06 * h, 0.026 * h, 0.03 * h)
             return [
                 self._layer("head", neck, w.skin, "face", _shifted(0.0, -0.05 * h)),
-                self._layer("head", skull, _moved(w.head, -look * h, -0.014 * h), "hair", _shifted(0.0, (middle - 0.014) * h)),
-                self._layer("head", face, _moved(w.head, 0.0, -0.018 * h), "face", _shifted(look * h, (middle - 0.018) * h)),
+                self._layer(
+                    "head",
+                    skull,
+                    _moved(w.head, -look * h, -0.014 * h),
+                    "hair",
+                    _shifted(0.0, (middle - 0.014) * h),
+                ),
+                self._layer(
+                    "head",
+                    face,
+                    _moved(w.head, 0.0, -0.018 * h),
+                    "face",
+                    _shifted(look * h, (middle - 0.018) * h),
+                ),
             ]
         side, kind = limb.split()
         if kind == "arm":
@@ -214,7 +231,9 @@ class Figure:
             upper = Capsule(UPPER_ARM * h, 0.031 * b * h, 0.025 * b * h)
             lower = Capsule((LOWER_ARM + 0.035) * h, 0.025 * b * h, 0.02 * b * h)
             return [
-                self._layer(f"{side} upper arm", upper, w.top, "upper-clothes", shift=7.0 if side == "left" else 19.0),
+                self._layer(
+                    f"{side} upper arm", upper, w.top, "upper-clothes", shift=7.0 if side == "left" else 19.0
+                ),
                 self._layer(
                     f"{side} lower arm", lower, sleeve, f"{side}-arm", shift=3.0 if side == "left" else 11.0
                 ),
@@ -267,5 +286,3 @@ def _shifted(x: float, y: float) -> Warp:
 
 def _moved(surface: Surface, x: float, y: float) -> Surface:
     return Surface(surface.channels, (surface.centre[0] + x, surface.centre[1] + y))
-
-

@@ -39,7 +39,8 @@ def write_davis(root: Path, with_flow: bool = False) -> dict[str, str]:
 
 
 def write_jhmdb(root: Path) -> dict[str, str]:
-    """`Rename_Images/synthetic`, `joint_positions/synthetic`; joints in Matlab's 1-based pixels, and their visibility."""
+    """`Rename_Images/synthetic`, `joint_positions/synthetic`; joints in Matlab's 1-based pixels, and their "
+    "visibility."""
     from scipy.io import savemat
 
     content = {}
@@ -66,13 +67,16 @@ def write_vip(root: Path) -> dict[str, str]:
     for name, make in PART_SCENES.items():
         frames, masks = fine / "Images" / name, fine / "Annotations" / "Category_ids" / name
         _folders(frames, masks)
-        content[name] = _written(make(), frames, masks, lambda frame: frame.parts, "{:012d}", first=1, step=25)
+        content[name] = _written(
+            make(), frames, masks, lambda frame: frame.parts, "{:012d}", first=1, step=25
+        )
     _list(fine / "lists" / "val_videos.txt", list(PART_SCENES))
     return content
 
 
 def joints(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
-    """Joints of all frames: float64 `(T, 15, 2)` xy, and bool `(T, 15)` where the figure's own surface shows there."""
+    """Joints of all frames: float64 `(T, 15, 2)` xy, and bool `(T, 15)` where the figure's own surface "
+    "shows there."""
     scene = clip.scene
     h, w = scene.size
     position = np.stack([clip.figure.joints(t) for t in range(scene.frames)])
@@ -94,7 +98,8 @@ def write_flo(path: Path, field: np.ndarray) -> None:
 
 
 def palette() -> list[int]:
-    """The colours that DAVIS (and Pascal VOC) give to indices: three bits of the index to each channel, high bits first."""
+    """The colours that DAVIS (and Pascal VOC) give to indices: three bits of the index to each channel, "
+    "high bits first."""
     colours = np.zeros((256, 3), np.uint8)
     for index in range(256):
         for bit in range(8):

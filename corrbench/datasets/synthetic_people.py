@@ -1,7 +1,7 @@
 """The synthetic clips of the pose and part benchmarks: figures in JHMDB's frame size, and in VIP's manner.
 
-A pose clip has one labelled figure, sometimes a second in the same clothes that no label names; a part video has one or
-two figures, all of whose parts are labelled.
+A pose clip has one labelled figure, sometimes a second in the same clothes that no label names; a part video
+has one or two figures, all of whose parts are labelled.
 """
 
 from __future__ import annotations
@@ -80,11 +80,14 @@ def running() -> Clip:
 def jumping() -> Clip:
     """Jumping jacks in front view on a brick floor, while the light swings."""
     ground = Drift((160, 120), velocity=(0.5, 0.6))
-    dress = wardrobe(172, surface("ihc", 0.4, (180, 120)), surface("camera", 0.35, (110, 300)), long_sleeves=True)
+    dress = wardrobe(
+        172, surface("ihc", 0.4, (180, 120)), surface("camera", 0.35, (110, 300)), long_sleeves=True
+    )
     figure = Figure(172, Drift((160, 134), sway=(4, 0), period=26), JACKS, dress, view=1.0)
     layers = (Layer(surface("brick", 0.7, tint=STONE), ground), *figure.layers())
     return Clip(
-        Scene("jumping", POSE_SIZE, POSE_FRAMES, layers, Light(swing=0.2, period=14, warmth=0.05), seed=23), figure
+        Scene("jumping", POSE_SIZE, POSE_FRAMES, layers, Light(swing=0.2, period=14, warmth=0.05), seed=23),
+        figure,
     )
 
 
@@ -93,7 +96,11 @@ def waving() -> Clip:
     ground = Drift((160, 120), velocity=(0.8, -0.3))
     dress = wardrobe(210, surface("astronaut", 0.5, (60, 150)), surface("grass", 0.4, tint=DENIM))
     figure = Figure(
-        210, Drift((150, 148), velocity=(0.8, 0), sway=(8, 2), period=17, rock=0.03, zoom=0.006), WAVING, dress, view=1.0
+        210,
+        Drift((150, 148), velocity=(0.8, 0), sway=(8, 2), period=17, rock=0.03, zoom=0.006),
+        WAVING,
+        dress,
+        view=1.0,
     )
     layers = (Layer(surface("astronaut", 0.9, (80, 220)), ground), *figure.layers())
     return Clip(Scene("waving", POSE_SIZE, POSE_FRAMES, layers, seed=24), figure)
@@ -121,7 +128,11 @@ def dancing() -> Clip:
         skirt=surface("ihc", 0.45, (430, 250)),
     )  # fmt: skip
     figure = Figure(
-        168, Drift((120, 122), velocity=(3.0, 0), sway=(10, 3), period=13, rock=0.05, zoom=0.01), DANCING, dress, view=0.8
+        168,
+        Drift((120, 122), velocity=(3.0, 0), sway=(10, 3), period=13, rock=0.05, zoom=0.01),
+        DANCING,
+        dress,
+        view=0.8,
     )
     plate, round_ = cutout("cup", 56)
     layers = (
@@ -160,7 +171,11 @@ def stage() -> Scene:
         skirt=surface("astronaut", 0.5, (40, 200)),
     )  # fmt: skip
     dancer = Figure(
-        230, Drift((190, 128), velocity=(4.0, 0), sway=(16, 4), period=11, rock=0.05), DANCING, dress, view=0.9
+        230,
+        Drift((190, 128), velocity=(4.0, 0), sway=(16, 4), period=11, rock=0.05),
+        DANCING,
+        dress,
+        view=0.9,
     )
     layers = (
         Layer(surface("coffee", 0.8, (480, 250)), Drift((213, 120), velocity=(1.5, 0.3), spin=0.004)),
@@ -176,7 +191,9 @@ def workshop() -> Scene:
         190,
         Drift((120, 126), sway=(14, 0), period=15),
         SQUATS,
-        wardrobe(190, surface("camera", 0.4, (110, 300)), surface("brick", 0.45, tint=DENIM), long_sleeves=True),
+        wardrobe(
+            190, surface("camera", 0.4, (110, 300)), surface("brick", 0.45, tint=DENIM), long_sleeves=True
+        ),
         view=0.35,
     )
     two = Figure(

@@ -1,7 +1,8 @@
 """The eight scenes of the synthetic video object segmentation benchmark.
 
-Each has one difficulty or two that real video has: several objects, look-alikes that no label names, camouflage,
-occlusion, leaving the frame, elastic and articulated motion, scale change, rotation, lighting, motion blur.
+Each has one difficulty or two that real video has: several objects, look-alikes that no label names,
+camouflage, occlusion, leaving the frame, elastic and articulated motion, scale change, rotation, lighting,
+motion blur.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ RUN = Cycle(
 )
 
 
-def wardrobe(height: float, top: Surface, bottom: Surface, shoes: Surface | None = None, **more: object) -> Wardrobe:
+def wardrobe(
+    height: float, top: Surface, bottom: Surface, shoes: Surface | None = None, **more: object
+) -> Wardrobe:
     """Clothes for a figure of this height; the head is the astronaut's."""
     skin = surface("gravel", 0.25, tint=SKIN, contrast=0.35)
     head = surface("astronaut", 0.28 * height / 190, (226, 112))
@@ -89,7 +92,8 @@ def cat() -> Scene:
 
 
 def cups() -> Scene:
-    """Two equal cups that cross, one over the other, and a third that stands there; under a swinging light."""
+    """Two equal cups that cross, one over the other, and a third that stands there; under a swinging "
+    "light."""
     ground = Drift(MIDDLE, velocity=(0.8, -0.4), spin=0.004)
     plate, round_ = cutout("cup", 92)
     return Scene(
@@ -100,7 +104,13 @@ def cups() -> Scene:
             Layer(surface("brick", 0.8, tint=((70, 40, 24), (190, 140, 96))), ground),
             Layer(plate, fixed_to(ground, 10, 82, 0.4), round_, shade=4),
             Layer(plate, Drift((92, 92), velocity=(14.0, 1.6), spin=0.05), round_, label=1, shade=4),
-            Layer(plate, Drift((330, 118), velocity=(-13.0, 0.4), angle=0.5, spin=-0.07), round_, label=2, shade=4),
+            Layer(
+                plate,
+                Drift((330, 118), velocity=(-13.0, 0.4), angle=0.5, spin=-0.07),
+                round_,
+                label=2,
+                shade=4,
+            ),
         ),
         light=Light(swing=0.22, period=13, warmth=0.06),
         seed=2,
@@ -124,7 +134,11 @@ def herd() -> Scene:
         FRAMES,
         (
             Layer(surface("grass", 0.7, tint=((52, 60, 22), (196, 186, 120))), ground),
-            Layer(skin, Drift((330, 84), velocity=(-1.0, 0.3), scale=0.72, sway=(0, 4), waves=gallop(2.0)), shape),
+            Layer(
+                skin,
+                Drift((330, 84), velocity=(-1.0, 0.3), scale=0.72, sway=(0, 4), waves=gallop(2.0)),
+                shape,
+            ),
             Layer(
                 skin,
                 Drift((118, 108), velocity=(4.4, 0.4), sway=(0, 5), period=7, waves=gallop(0.0)),
@@ -147,14 +161,21 @@ def herd() -> Scene:
 
 
 def street() -> Scene:
-    """Three figures, two labelled: a walker and a runner cross behind a pillar, the third wears the walker's clothes."""
+    """Three figures, two labelled: a walker and a runner cross behind a pillar, the third wears the "
+    "walker's clothes."""
     ground = Drift(MIDDLE, velocity=(-1.2, 0.0))
     orange = surface("astronaut", 0.45, (200, 330))
     flag = surface("astronaut", 0.4, (40, 200))
     jeans = surface("brick", 0.4, tint=DENIM)
     dark = surface("camera", 0.35, (110, 300))
     walker = Figure(
-        168, Drift((96, 128), velocity=(8.5, 0)), WALK, wardrobe(168, orange, jeans), view=0.25, label=1, parts=False
+        168,
+        Drift((96, 128), velocity=(8.5, 0)),
+        WALK,
+        wardrobe(168, orange, jeans),
+        view=0.25,
+        label=1,
+        parts=False,
     )
     runner = Figure(
         158,
@@ -166,7 +187,12 @@ def street() -> Scene:
         parts=False,
     )
     other = Figure(
-        120, Drift((290, 104), velocity=(-3.0, 0), mirror=-1), WALK, wardrobe(120, orange, jeans), label=0, parts=False
+        120,
+        Drift((290, 104), velocity=(-3.0, 0), mirror=-1),
+        WALK,
+        wardrobe(120, orange, jeans),
+        label=0,
+        parts=False,
     )
     return Scene(
         "street",
@@ -184,13 +210,23 @@ def street() -> Scene:
 
 
 def camouflage() -> Scene:
-    """Four patches of gravel, brick, grass and tissue that rotate and swell on gravel; one hides under another."""
+    """Four patches of gravel, brick, grass and tissue that rotate and swell on gravel; one hides under "
+    "another."""
     ground = Drift(MIDDLE, velocity=(1.5, 1.0), spin=-0.006)
     stone = surface("gravel", 0.8, tint=STONE)
     pieces = (
-        (patch(44, 11, surface("gravel", 0.8, (150, 380), tint=STONE)), Drift((92, 76), (5.2, 2.2), spin=0.05)),
-        (patch(40, 12, surface("brick", 0.6, tint=BRICK)), Drift((330, 72), (-4.6, 3.2), spin=-0.06, zoom=0.016)),
-        (patch(42, 13, surface("grass", 0.7, tint=GRASS)), Drift((110, 176), (7.2, -1.6), squash=0.14, period=9)),
+        (
+            patch(44, 11, surface("gravel", 0.8, (150, 380), tint=STONE)),
+            Drift((92, 76), (5.2, 2.2), spin=0.05),
+        ),
+        (
+            patch(40, 12, surface("brick", 0.6, tint=BRICK)),
+            Drift((330, 72), (-4.6, 3.2), spin=-0.06, zoom=0.016),
+        ),
+        (
+            patch(42, 13, surface("grass", 0.7, tint=GRASS)),
+            Drift((110, 176), (7.2, -1.6), squash=0.14, period=9),
+        ),
         (cutout("tissue", 84), Drift((318, 176), (-6.4, -1.2), spin=0.04, zoom=-0.018)),
     )
     layers = [Layer(s, m, shape, label=i + 1, shade=3) for i, ((s, shape), m) in enumerate(pieces)]
@@ -213,7 +249,8 @@ def coins() -> Scene:
 
 
 def ride() -> Scene:
-    """A motorcycle and a cameraman: fast, motion-blurred, nearer every frame; both leave the frame in part."""
+    """A motorcycle and a cameraman: fast, motion-blurred, nearer every frame; both leave the frame in "
+    "part."""
     ground = Drift((213, 132), velocity=(-7.0, 0.6), zoom=0.006)
     bike, outline = cutout("motorcycle", 86)
     man, figure = cutout("cameraman", 120, gain=(1.0, 0.95, 0.85))
@@ -223,7 +260,13 @@ def ride() -> Scene:
         FRAMES,
         (
             Layer(surface("camera", 0.9, (410, 260), tint=((40, 48, 40), (222, 226, 214))), ground),
-            Layer(man, Drift((356, 150), velocity=(-11.5, 1.2), zoom=0.01, rock=0.03, period=6), figure, label=2, shade=4),
+            Layer(
+                man,
+                Drift((356, 150), velocity=(-11.5, 1.2), zoom=0.01, rock=0.03, period=6),
+                figure,
+                label=2,
+                shade=4,
+            ),
             Layer(
                 bike,
                 Drift((78, 150), velocity=(13.0, 1.4), zoom=0.028, angle=0.02, rock=0.06, period=5),
@@ -239,7 +282,8 @@ def ride() -> Scene:
 
 
 def launch() -> Scene:
-    """An astronaut, a shuttle that leaves and comes back, a helmet that rolls behind a board; shadows sweep and it dims."""
+    """An astronaut, a shuttle that leaves and comes back, a helmet that rolls behind a board; shadows sweep "
+    "and it dims."""
     ground = Drift(MIDDLE, velocity=(0.6, 2.4), zoom=-0.004)
     suit, bust = cutout("astronaut", 142)
     ship, hull = cutout("shuttle", 92)
@@ -251,7 +295,13 @@ def launch() -> Scene:
         FRAMES,
         (
             Layer(surface("moon", 1.0, (300, 300), tint=((30, 34, 56), (190, 186, 200))), ground),
-            Layer(ship, Drift((300, 92), velocity=(3.0, 0.0), sway=(8, -118), period=30, angle=0.1), hull, label=2, shade=3),
+            Layer(
+                ship,
+                Drift((300, 92), velocity=(3.0, 0.0), sway=(8, -118), period=30, angle=0.1),
+                hull,
+                label=2,
+                shade=3,
+            ),
             Layer(
                 suit,
                 Drift((112, 158), velocity=(1.4, -1.0), rock=0.07, period=12, zoom=0.01, waves=wobble),
