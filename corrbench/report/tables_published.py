@@ -37,7 +37,7 @@ def published_table(rows: Sequence[Published], dataset: str, slug: str) -> Table
         cells += [text(first.source), text(first.seen)]
         made.append(Row(tuple(cells)))
     head = 4 + (metrics.index("J&F-Mean") if "J&F-Mean" in metrics else 0)
-    made.sort(key=lambda row: -(row.cells[head].value if isinstance(row.cells[head].value, float) else -1.0))  # type: ignore[operator]
+    made.sort(key=lambda row: -value if isinstance(value := row.cells[head].value, float) else 1.0)
     note = "Published numbers, copied from the sources named; none was measured here, and their protocols differ."
     return Table(slug, f"Published on {dataset}", columns, (Group(tuple(made)),), note)
 
@@ -90,14 +90,8 @@ def contradiction_tables(rows: Sequence[Published], least: float = 1.0) -> list[
     tables = []
     flagged = [row for row in rows if row.flag]
     if flagged:
-        columns = (
-            Column("method"),
-            Column("variant"),
-            Column("data"),
-            Column("J&F-Mean", True),
-            Column("what is odd"),
-            Column("source"),
-        )
+        names = ("method", "variant", "data", "J&F-Mean", "what is odd", "source")
+        titled = tuple(Column(name, name == "J&F-Mean") for name in names)
         made = tuple(
             Row(
                 (
@@ -112,7 +106,7 @@ def contradiction_tables(rows: Sequence[Published], least: float = 1.0) -> list[
             for r in flagged
         )
         tables.append(
-            Table("flagged", "Published J&F that contradicts its own J and F", columns, (Group(made),))
+            Table("flagged", "Published J&F that contradicts its own J and F", titled, (Group(made),))
         )
     differing = pub.contradictions(rows, least)
     if differing:
@@ -140,7 +134,7 @@ def contradiction_tables(rows: Sequence[Published], least: float = 1.0) -> list[
             for c in differing
         )
         caption = f"One method, several published values, more than {least:g} point apart"
-        note = "Variants, protocols, re-runs and slips of the pen look alike from outside; each value's variant stands by it."
+        note = "Variants, protocols, re-runs and slips look alike from outside; each value's variant stands by it."
         tables.append(Table("contradictions", caption, columns, (Group(made),), note))
     return tables
 

@@ -1,0 +1,178 @@
+"""Plots of methods x protocols: heat map, ranks, shares of variance, effects of the switches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from corrbench.effects import Grid, Source
+from corrbench.report.svg import INK, LINE, WIDTH, colour, dash, figure, marker, render
+from corrbench.switches import Effect
+
+
+def heat_map(found: Grid, slug: str) -> str:
+    """The grid's numbers, methods in order of their mean, protocols too."""
+    values = found.values()[0]
+    rows, columns = np.argsort(-values.mean(axis=1)), np.argsort(-values.mean(axis=0))
+    shown = values[np.ix_(rows, columns)]
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    longest = max(len(name) for name in found.methods)
+    width = max(4.2, min(9.5, 0.09 * longest + 0.62 * len(columns) + 0.8))
+    with figure(width=width, height=1.2 + 0.3 * len(rows)) as (drawn, axes):
+        axes.imshow(shown, cmap="cividis", aspect="auto", vmin=low, vmax=high)
+        for (row, column), value in np.ndenumerate(shown):
+            dark = (value - low) < 0.55 * (high - low)
+            axes.text(
+                column,
+                row,
+                f"{value:.1f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="#ffffff" if dark else "#111111",
+            )
+        axes.set_xticks(
+            range(len(columns)),
+            [found.protocols[i] for i in columns],
+            rotation=40,
+            ha="right",
+            rotation_mode="anchor",
+            fontsize=8,
+        )
+        axes.set_yticks(range(len(rows)), [found.methods[i] for i in rows], fontsize=8.5)
+        axes.grid(visible=False)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        return render(drawn, slug)
+
+
+def bump(found: Grid, slug: str) -> str:
+    """The rank of every method under every protocol, joined by a line: crossings are changes of order."""
+    values = found.values()[0]
+    columns = np.argsort(-values.mean(axis=0))
+    ranks = np.argsort(np.argsort(-values[:, columns], axis=0, kind="stable"), axis=0, kind="stable") + 1
+    width = max(WIDTH, min(9.5, 1.2 + 0.62 * len(columns)))
+    with figure(width=width, height=1.3 + 0.3 * len(found.methods)) as (drawn, axes):
+        along = np.arange(len(columns))
+        for index, row in enumerate(np.argsort(ranks[:, 0])):
+            axes.plot(
+                along,
+                ranks[row],
+                color=colour(index),
+                linestyle=dash(index),
+                marker=marker(index),
+                markersize=6,
+                linewidth=2,
+            )
+            for at, offset, align in ((0, -10, "right"), (len(columns) - 1, 10, "left")):
+                axes.annotate(
+                    found.methods[row], (at, ranks[row, at]), xytext=(offset, 0), textcoords="offset points", ha=align,
+                    va="center", fontsize=8,
+                )  # fmt: skip
+        axes.set_xticks(
+            along,
+            [found.protocols[i] for i in columns],
+            rotation=40,
+            ha="right",
+            rotation_mode="anchor",
+            fontsize=8,
+        )
+        axes.set_yticks(range(1, len(found.methods) + 1))
+        axes.set_ylabel("rank")
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        room = 0.16 * len(columns) * max(len(name) for name in found.methods) / 12 + 0.15
+        axes.set_xlim(-room, len(columns) - 1 + room)
+        return render(drawn, slug)
+
+
+def shares(single: Sequence[Source], table: Sequence[Source], slug: str) -> str:
+    """Shares of variance as bars: of single sequences' numbers, and of the table's with their intervals."""
+    bars = [(f"{s.name}", s.share, None, 0) for s in single] + [
+        (s.name, s.share, s.interval, 1) for s in table
+    ]
+    with figure(height=1.1 + 0.26 * len(bars)) as (drawn, axes):
+        rows = [i + (0.7 if group else 0.0) for i, (_, _, _, group) in enumerate(bars)]
+        for row, (_, share, ends, group) in zip(rows, bars, strict=True):
+            axes.barh(row, 100 * share, height=0.7, color=colour(group * 2), zorder=2)
+            if ends is not None:
+                axes.plot([100 * ends[0], 100 * ends[1]], [row, row], color=INK, linewidth=1.2, zorder=3)
+            right = max(share, ends[1] if ends else 0.0)
+            axes.annotate(
+                f"{100 * share:.1f}",
+                (100 * right, row),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+        axes.set_yticks(rows, [name for name, _, _, _ in bars], fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 108)
+        axes.set_xlabel(
+            "share of the sum of squares, %  (above: numbers of single sequences; below: the table's numbers)"
+        )
+        axes.xaxis.label.set_fontsize(8)
+        axes.grid(axis="y", visible=False)
+        return render(drawn, slug)
+
+
+def effects(found: Sequence[Effect], metric: str, slug: str) -> str:
+    """A row a value of a switch: the mean paired difference to the reference value with its interval."""
+    rows, labels, names = [], [], []
+    place = 0.0
+    for index, effect in enumerate(found):
+        if index and effect.switch != found[index - 1].switch:
+            place += 0.6
+        rows.append(place)
+        labels.append(f"{effect.level}  (against {effect.reference})")
+        names.append(effect.switch)
+        place += 1.0
+    kinds = list(dict.fromkeys(names))
+    with figure(width=7.4, height=0.9 + 0.25 * place) as (drawn, axes):
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for row, effect in zip(rows, found, strict=True):
+            index = kinds.index(effect.switch)
+            axes.plot(effect.interval, [row, row], color=colour(index), linewidth=2.0, solid_capstyle="butt")
+            axes.scatter(
+                [effect.difference], [row], color=colour(index), marker=marker(index), s=32, zorder=3
+            )
+        for kind in kinds:
+            first = min(row for row, name in zip(rows, names, strict=True) if name == kind)
+            axes.annotate(
+                kind, (1.0, first), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points", va="center",
+                fontsize=8, color=colour(kinds.index(kind)),
+            )  # fmt: skip
+        axes.set_yticks(rows, labels, fontsize=8)
+        axes.set_ylim(place - 0.4, -0.6)
+        axes.set_xlabel(f"difference in {metric}, points")
+        axes.grid(axis="y", visible=False)
+        return render(drawn, slug)
+
+
+def lines(curves: dict[str, list[tuple[float, float]]], axis: str, metric: str, slug: str) -> str:
+    """Score over the values of one numeric switch, a line a method: (value, score) points."""
+    with figure(height=3.0) as (drawn, axes):
+        for index, (name, points) in enumerate(curves.items()):
+            x, y = zip(*sorted(points), strict=True)
+            axes.plot(
+                x,
+                y,
+                color=colour(index),
+                linestyle=dash(index),
+                marker=marker(index),
+                markersize=5,
+                label=name,
+            )
+        values = [x for points in curves.values() for x, _ in points]
+        if min(values) > 0 and max(values) / min(values) > 20:
+            axes.set_xscale("log")
+        if all(math.isclose(v, round(v)) for v in values):
+            axes.set_xticks(sorted(set(values)))
+        axes.set_xlabel(axis)
+        axes.set_ylabel(metric)
+        drawn.legend(loc="outside upper left", ncols=min(5, len(curves)), fontsize=8.5)
+        axes.axhline(axes.get_ylim()[0], color=LINE, linewidth=0.0)
+        return render(drawn, slug)
