@@ -18,7 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corrbench.registry import did_you_mean
+from corrbench.words import did_you_mean
 
 if TYPE_CHECKING:
     import torch

@@ -97,9 +97,9 @@ class ViT(nn.Module):
     the keys of block `layer`, heads side by side (Amir et al., 2021). The class token and the registers are
     dropped.
 
-    Positions are brought to the input's grid as both releases do: bicubic (a = -0.75, align_corners=False),
-    with `scale_factor` (cells + 0.1) / grid, so that the sampling positions are scaled by grid / (cells +
-    0.1) and not by grid / cells; with registers, DINOv2 goes by the size alone and with anti-aliasing. The
+    Positions are brought to the input's grid by bicubic interpolation (a = -0.75, align_corners=False). With `offset`
+    0.1, as DINO and DINOv2 release it, by the scale factor (cells + 0.1) / grid, which moves the sampling points a
+    little; with `offset` 0 by the size alone (transformers; DINOv2 with registers, which also sets `antialias`). The
     learnt grid is used as it is when the input has it.
 
     Input (B, 3, H, W) with sides that are multiples of `patch` (`multiple`); output (B, channels, H / patch,
@@ -113,6 +113,8 @@ class ViT(nn.Module):
         grid: int = 14,
         layer_scale: bool = False,
         registers: int = 0,
+        offset: float = 0.1,
+        antialias: bool = False,
         layer: int | None = None,
         normed: bool = True,
         facet: str = "token",
@@ -131,7 +133,7 @@ class ViT(nn.Module):
         width, heads = _WIDTHS[size]
         self.stride = self.multiple = self.patch = patch
         self.channels, self.grid, self.registers = width, grid, registers
-        self.normed, self.facet = normed, facet
+        self.offset, self.antialias, self.normed, self.facet = offset, antialias, normed, facet
         self.patch_embed = PatchEmbed(patch, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, grid * grid + 1, width))
@@ -181,13 +183,11 @@ class ViT(nn.Module):
         if (rows, columns) == (self.grid, self.grid):
             return learnt
         square = learnt.transpose(1, 2).unflatten(2, (self.grid, self.grid))
-        if self.registers:
-            resized = F.interpolate(
-                square, size=(rows, columns), mode="bicubic", align_corners=False, antialias=True
-            )
-        else:
-            scale = ((rows + 0.1) / self.grid, (columns + 0.1) / self.grid)
-            resized = F.interpolate(square, scale_factor=scale, mode="bicubic", align_corners=False)
+        scale = tuple((cells + self.offset) / self.grid for cells in (rows, columns)) if self.offset else None
+        size = None if scale else (rows, columns)
+        resized = F.interpolate(
+            square, size, scale, mode="bicubic", align_corners=False, antialias=self.antialias
+        )
         assert tuple(resized.shape[-2:]) == (rows, columns)
         return resized.flatten(2).transpose(1, 2)
 

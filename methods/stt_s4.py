@@ -1,0 +1,14 @@
+"""STT (Li & Liu, CVPR 2023): ResNet-18 at stride 4, a mean instead of strides.
+
+The authors' stride-4 configuration: every stage keeps its resolution, and a 3x3 mean with stride 2 follows
+the first convolution. Its search window is wider too (140 instead of 96 pixels on DAVIS): see the protocol
+`stt-s4`.
+"""
+
+method = dict(
+    type="LabelPropagation",
+    backbone=dict(type="ResNet", depth=18, stem_pool="mean", strides=(1, 1, 1, 1), layer=3),  # stride 4
+    colour="lab",
+    checkpoint="stt-r18-s4",
+    protocol="stt-s4",
+)
