@@ -71,14 +71,14 @@ def select(similarity_fyxq: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     columns = similarity_fyxq.shape[2]
     rows_rxq = similarity_fyxq.flatten(0, 1)
-    _, row = _best(rows_rxq.amax(dim=1).T.contiguous(), k)
+    _, row = best(rows_rxq.amax(dim=1).T.contiguous(), k)
     row = row.sort(dim=1).values
     query = torch.arange(row.shape[0], device=row.device)[:, None]
-    value, place = _best(rows_rxq.permute(2, 0, 1)[query, row].flatten(1), k)
+    value, place = best(rows_rxq.permute(2, 0, 1)[query, row].flatten(1), k)
     return value, row.gather(1, place // columns) * columns + place % columns
 
 
-def _best(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def best(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k highest of every row and their positions, by (value descending, position ascending).
 
     torch.topk leaves the order of equals open, so a row whose k-th and next value are equal is sorted whole.

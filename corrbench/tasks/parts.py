@@ -43,10 +43,22 @@ class PartPropagation:
         """The first frame's mask on the feature grid, one-hot up to its highest class: float32 (classes, h, w)."""
         return labels.encode_mask(_first(sequence), input_size, grid_size, protocol.down)
 
-    def decode(self, soft_TChw: torch.Tensor, sequence: Sequence, protocol: Protocol) -> np.ndarray:
-        """Soft labels on the grid to class masks at the sequence's own size: uint8 (T, H, W), frame 0 included."""
-        masks = labels.decode_mask(soft_TChw, sequence.size, protocol.up, protocol.minmax)
-        return np.asarray(masks.cpu() if isinstance(masks, torch.Tensor) else masks)
+    def decode(
+        self,
+        soft_TChw: torch.Tensor,
+        sequence: Sequence,
+        protocol: Protocol,
+        input_size: tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        """Soft labels on the grid to class masks at the sequence's own size: uint8 (T, H, W).
+
+        Frame 0 is what STT scores there (`labels.first_mask`): the given mask, resized to the network's `input_size`
+        (the protocol's, unless the backbone needs another) and back.
+        """
+        size = input_size or protocol.input_size(sequence.size)
+        masks = labels.decode_mask(soft_TChw, sequence.size, protocol.up, protocol.minmax, size).numpy()
+        masks[0] = labels.first_mask(_first(sequence), size, sequence.size)
+        return masks
 
     def first(self, sequence: Sequence) -> np.ndarray:
         """The first mask, repeated: what a method that never moves a label predicts."""

@@ -56,10 +56,22 @@ class PosePropagation:
         """The first frame's joints as heat maps on the grid: float32 (J or J+1, h, w), zero for one not annotated."""
         return labels.encode_joints(_first(sequence), sequence.size, input_size, grid_size, protocol)
 
-    def decode(self, soft_TChw: torch.Tensor, sequence: Sequence, protocol: Protocol) -> np.ndarray:
-        """Heat maps on the grid to joints: float32 (T, J, 2) xy pixels, lost ones (-1, -1), frame 0 included."""
+    def decode(
+        self,
+        soft_TChw: torch.Tensor,
+        sequence: Sequence,
+        protocol: Protocol,
+        input_size: tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        """Heat maps on the grid to joints: float32 (T, J, 2) xy pixels, lost ones (-1, -1).
+
+        Frame 0 is what that code scores there (`labels.first_joints`): its given joints, drawn at the frame's size,
+        resized to the network's `input_size` (the protocol's, unless the backbone needs another) and decoded.
+        """
         joints = labels.decode_joints(soft_TChw, sequence.size, protocol)
-        return np.asarray(joints.cpu() if isinstance(joints, torch.Tensor) else joints, dtype=np.float32)
+        size = input_size or protocol.input_size(sequence.size)
+        joints[0] = labels.first_joints(_first(sequence), sequence.size, size, protocol)
+        return joints.numpy()
 
     def first(self, sequence: Sequence) -> np.ndarray:
         """The first joints, repeated: what a method that never moves a label predicts."""

@@ -43,7 +43,8 @@ class VideoObjectSegmentation:
 
     def decode(self, soft_TChw: torch.Tensor, sequence: Sequence, protocol: Protocol) -> np.ndarray:
         """Soft labels on the grid to index masks at the sequence's own size: uint8 (T, H, W), frame 0 included."""
-        masks = labels.decode_mask(soft_TChw, sequence.size, protocol.up, protocol.minmax)
+        input_size = protocol.input_size(sequence.size)
+        masks = labels.decode_mask(soft_TChw, sequence.size, protocol.up, protocol.minmax, input_size)
         return np.asarray(masks.cpu() if isinstance(masks, torch.Tensor) else masks)
 
     def first(self, sequence: Sequence) -> np.ndarray:
