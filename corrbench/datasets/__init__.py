@@ -10,6 +10,8 @@ from corrbench.datasets.origins import ORIGINS, Origin
 from corrbench.datasets.rendered import Mark, read_mark
 from corrbench.datasets.roots import DataMissing, find_root
 from corrbench.datasets.sequence import Sequence, read_frames
+from corrbench.datasets.synthetic import Synthetic, synthetic_config
+from corrbench.datasets.unlabelled import Photos, Videos
 from corrbench.datasets.vip import VIP
 
 __all__ = [
@@ -21,11 +23,15 @@ __all__ = [
     "DataMissing",
     "Mark",
     "Origin",
+    "Photos",
     "Sequence",
+    "Synthetic",
+    "Videos",
     "find_root",
     "image_size",
     "read_frames",
     "read_image",
     "read_index_mask",
     "read_mark",
+    "synthetic_config",
 ]

@@ -90,14 +90,20 @@ def test_windowed_reconstruction_passes_gradcheck() -> None:
     )
 
 
-@pytest.mark.parametrize(("size", "radii"), [((6, 6), (3, 2)), ((10, 7), (5, 1)), ((9, 9), (2, 4)), ((5, 5), (12, 6))])
+@pytest.mark.parametrize(
+    ("size", "radii"), [((6, 6), (3, 2)), ((10, 7), (5, 1)), ((9, 9), (2, 4)), ((5, 5), (12, 6))]
+)
 @pytest.mark.parametrize("target", ["mean", "distribution"])
 def test_windowed_local_distillation_equals_the_dense_form(
     size: tuple[int, int], radii: tuple[int, int], target: str
 ) -> None:
     generator = torch.Generator().manual_seed(sum(size))
-    fine = [torch.randn(2, 4, 2 * size[0], 2 * size[1], generator=generator, dtype=torch.float64) for _ in "qk"]
-    coarse = [torch.randn(2, 6, *size, generator=generator, dtype=torch.float64).requires_grad_() for _ in "qk"]
+    fine = [
+        torch.randn(2, 4, 2 * size[0], 2 * size[1], generator=generator, dtype=torch.float64) for _ in "qk"
+    ]
+    coarse = [
+        torch.randn(2, 6, *size, generator=generator, dtype=torch.float64).requires_grad_() for _ in "qk"
+    ]
     mask = uncertain(uncertainty(*coarse, radii[1]), threshold="map").detach()
     got = local_distillation(*fine, *coarse, *radii, target=target, threshold="map")
     want = dense.local_distillation(
@@ -164,7 +170,9 @@ def test_reconstruction_of_a_translated_frame_finds_the_translation() -> None:
     moved = texture.roll((2, -3), (2, 3))
     code = torch.nn.functional.unfold(texture, 5, padding=2).view(1, 25, 24, 24)
     moved_code = torch.nn.functional.unfold(moved, 5, padding=2).view(1, 25, 24, 24)
-    sharp = [30 * torch.nn.functional.normalize(c - c.mean(1, keepdim=True), dim=1) for c in (moved_code, code)]
+    sharp = [
+        30 * torch.nn.functional.normalize(c - c.mean(1, keepdim=True), dim=1) for c in (moved_code, code)
+    ]
     carried = carry_channel(*sharp, texture, 4)
     inner = (..., slice(6, 18), slice(6, 18))
     torch.testing.assert_close(carried[inner], moved[inner], atol=0.02, rtol=0)
@@ -185,7 +193,9 @@ def test_info_nce_is_the_cross_entropy_written_out() -> None:
 @pytest.mark.parametrize("name", ["reconstruction", "local", "global", "contrast"])
 def test_each_loss_goes_down_on_one_clip(name: str) -> None:
     generator = torch.Generator().manual_seed(5)
-    still = torch.nn.functional.interpolate(torch.rand(1, 1, 6, 6, generator=generator), size=(32, 32), mode="bilinear")
+    still = torch.nn.functional.interpolate(
+        torch.rand(1, 1, 6, 6, generator=generator), size=(32, 32), mode="bilinear"
+    )
     image = torch.cat([still, still.roll((4, 8), (2, 3))])
     fine = torch.randn(2, 6, 16, 16, generator=generator)
     coarse = torch.randn(2, 6, 8, 8, generator=generator).requires_grad_()
@@ -196,7 +206,9 @@ def test_each_loss_goes_down_on_one_clip(name: str) -> None:
         if name == "reconstruction":
             return reconstruction(coarse[:1], coarse[1:], image[:1], image[1:], 3)
         if name == "local":
-            return 1000 * local_distillation(fine[:1], fine[1:], coarse[:1], coarse[1:], 3, 2, threshold="map")
+            return 1000 * local_distillation(
+                fine[:1], fine[1:], coarse[:1], coarse[1:], 3, 2, threshold="map"
+            )
         if name == "global":
             return 50 * global_distillation(coarse[:1], coarse[1:], teacher[:1], teacher[1:])
         unit = torch.nn.functional.normalize(coarse.mean((2, 3)), dim=1)

@@ -17,7 +17,9 @@ SWITCHES = {
     "score": ("log", "entropy"),
     "threshold": ("columns", "map"),
 }
-_TILE = 4  # coarse cells a side of a tile; the finer level's tiles are twice that, so that they pool tile by tile
+_TILE = (
+    4  # coarse cells a side of a tile; the finer level's tiles are twice that, so that they pool tile by tile
+)
 
 
 @LOSSES.register_module()
@@ -67,11 +69,15 @@ def local_distillation_parts(
     """
     for name, value in (("target", target), ("volume", volume), ("score", score), ("threshold", threshold)):
         if value not in SWITCHES[name]:
-            raise ValueError(f"{name} {value!r} is no choice.{did_you_mean(str(value), list(SWITCHES[name]))}")
+            raise ValueError(
+                f"{name} {value!r} is no choice.{did_you_mean(str(value), list(SWITCHES[name]))}"
+            )
     size = (query_BChw.shape[-2], query_BChw.shape[-1])
     fine_size = tuple(fine_query_BChw.shape[-2:])
     if fine_size != (2 * size[0], 2 * size[1]):
-        raise ValueError(f"the finer level must be twice the coarser one's {size}, got {fine_size}; change the crop")
+        raise ValueError(
+            f"the finer level must be twice the coarser one's {size}, got {fine_size}; change the crop"
+        )
     tiling = Tiling(size, radius, _TILE, max(radius, (fine_radius + 1) // 2))
     with torch.no_grad():
         pooled = pooled_correlation(fine_query_BChw, fine_key_BChw, fine_radius, tiling.margin)
@@ -117,7 +123,12 @@ def pooled_correlation(
 
 
 def uncertainty(
-    query_BChw: torch.Tensor, key_BChw: torch.Tensor, radius: int, *, volume: str = "products", score: str = "log"
+    query_BChw: torch.Tensor,
+    key_BChw: torch.Tensor,
+    radius: int,
+    *,
+    volume: str = "products",
+    score: str = "log",
 ) -> torch.Tensor:
     """How uncertain each query's matching is: (B, h, w), larger is less certain.
 
@@ -159,7 +170,9 @@ def uncertain(scores_Bhw: torch.Tensor, quantile: float = 0.7, *, threshold: str
         return scores_Bhw > flat.sort(1, descending=True).values[:, place].view(b, 1, 1)
     row = max(int(quantile * w), 1) - 1
     if row >= h:
-        raise ValueError(f"threshold 'columns' reads row {row} of a map of {h} rows; use square crops or 'map'")
+        raise ValueError(
+            f"threshold 'columns' reads row {row} of a map of {h} rows; use square crops or 'map'"
+        )
     return scores_Bhw > scores_Bhw.sort(-1, descending=True).values[:, row : row + 1]
 
 

@@ -34,7 +34,9 @@ def reconstruction(
     height, width = reference_B1HW.shape[-2:]
     stride = height // h
     if height != stride * h or width != stride * w:
-        raise ValueError(f"images of {height}x{width} are no multiple of feature maps of {h}x{w}; change the crop")
+        raise ValueError(
+            f"images of {height}x{width} are no multiple of feature maps of {h}x{w}; change the crop"
+        )
     value = reference_B1HW[:, :, ::stride, ::stride]
     small = carry_channel(query_BChw, key_BChw, value, radius)
     full = F.interpolate(small, size=(height, width), mode="bilinear", align_corners=False)
@@ -47,8 +49,8 @@ def carry_channel(
     """(B, V, h, w): sum over keys of softmax(q.k / sqrt(C)) times the key's value, keys with |dy|, |dx| <= radius.
 
     Features are not normalised, the temperature is 1, keys beyond the map do not count. The dense form has h*w x h*w
-    entries; this one works tile row by tile row and computes a row's weights again in the backward pass, so memory is that of
-    one row. Exact in both passes.
+    entries; this one works tile row by tile row and computes a row's weights again in the backward pass, so memory is
+    that of one row. Exact in both passes.
     """
     return _Carry.apply(query_BChw, key_BChw, value_BVhw, radius)
 

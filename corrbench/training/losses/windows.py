@@ -112,7 +112,14 @@ def _window_mask(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> to
 @functools.lru_cache(maxsize=64)
 def _map_mask(tiling: Tiling, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     on_map = [
-        ((at := torch.arange(count)[:, None] * tiling.tile - tiling.margin + torch.arange(tiling.reach)[None]) >= 0)
+        (
+            (
+                at := torch.arange(count)[:, None] * tiling.tile
+                - tiling.margin
+                + torch.arange(tiling.reach)[None]
+            )
+            >= 0
+        )
         & (at < side)
         for count, side in zip(tiling.counts, tiling.size, strict=True)
     ]

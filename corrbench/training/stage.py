@@ -1,0 +1,110 @@
+"""What every stage has: its training settings, and the three things the loop asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process's share of one micro-batch: rows `start` to `stop` of a global batch of `batch` samples."""
+
+    update: int
+    start: int
+    stop: int
+    step_start: int  # rows of all processes in this micro-step: what statistics are shared over
+    step_stop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Settings that each stage shares. `updates=0` leaves the stage out.
+
+    `batch` counts samples (photographs, frame pairs) of one update over all processes; `accumulate` splits it into
+    micro-batches, which batch normalisation sees one by one. `warmup` is in updates; `lr_end` a fraction of `lr`.
+    `autocast` None or `bfloat16`: networks only, losses stay in float32.
+    """
+
+    backbone: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    updates: int
+    batch: int = 64
+    accumulate: int = 1
+    optimiser: str = "adam"
+    lr: float = 5e-5
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    warmup: int = 0
+    lr_end: float = 0.001
+    autocast: str | None = None
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if self.updates < 0 or self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
+            raise ValueError(
+                f"{name}: updates {self.updates}, batch {self.batch}, accumulate {self.accumulate}: updates must be "
+                "0 or more, and accumulate must divide batch"
+            )
+        if self.optimiser not in ("adam", "sgd"):
+            raise ValueError(f"{name}: optimiser {self.optimiser!r} is not known; use 'adam' or 'sgd'")
+        if self.autocast not in (None, "bfloat16"):
+            raise ValueError(f"{name}: autocast {self.autocast!r} is not known; use None or 'bfloat16'")
+
+    def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> nn.Module:
+        """The trainable network, started from the preceding stage's backbone weights, or from `seed` without one.
+
+        Has `backbone` (whose weights are the stage's result), `begin()` (called once an update) and
+        `forward(batch) -> {name: weighted loss}`.
+        """
+        raise NotImplementedError
+
+    def feed(self, seed: int, dataset: Any = None) -> Any:
+        """The data: `fetch(part) -> Batch` on the CPU (in a background thread), `prepare(batch, device) -> Batch`."""
+        raise NotImplementedError
+
+    def dummy(self, samples: int) -> Batch:
+        """A prepared batch of random pixels, to measure the speed of a step without data."""
+        raise NotImplementedError
+
+    def parts(self, update: int, rank: int, world: int) -> list[Part]:
+        """This process's micro-batches of one update."""
+        step = self.batch // self.accumulate
+        if step % world:
+            raise ValueError(
+                f"{type(self).__name__}: a micro-batch of {step} samples cannot be shared by {world} processes; "
+                "change batch or accumulate"
+            )
+        share = step // world
+        return [
+            Part(update, m * step + rank * share, m * step + (rank + 1) * share, m * step, (m + 1) * step)
+            for m in range(self.accumulate)
+        ]
+
+    def optimiser_of(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Adam (betas 0.9, 0.999) or SGD with momentum over the parameters that are trained."""
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        if self.optimiser == "adam":
+            return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
+        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+
+
+def load_backbone(backbone: nn.Module, weights: dict[str, torch.Tensor] | None) -> None:
+    """Load a preceding stage's weights, strictly: every tensor that `backbone` has, of its shape."""
+    if weights is None:
+        return
+    own = backbone.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    wrong = [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]
+    if missing or wrong:
+        raise ValueError(
+            f"the preceding stage's weights do not fit this backbone: {len(missing)} tensors are missing and "
+            f"{len(wrong)} have another shape, such as {(missing + wrong)[0]}; give both stages the same depth"
+        )
+    backbone.load_state_dict({k: weights[k] for k in own})
