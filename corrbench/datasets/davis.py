@@ -46,8 +46,8 @@ class DAVIS:
         resolution: str = "480p",
         sequences: Names[str] | None = None,
     ) -> None:
-        if (year, split) not in _lists():
-            known = ", ".join(f"{y} {s}" for y, s in _lists())
+        if (year, split) not in official_lists():
+            known = ", ".join(f"{y} {s}" for y, s in official_lists())
             raise ValueError(f"DAVIS has annotations for {known}; not for year={year!r} split={split!r}")
         origin = ORIGINS[self.folder]
         self.root = find_root(self.folder, root)
@@ -55,7 +55,7 @@ class DAVIS:
         self.licence, self.citation, self.url = origin.licence, origin.citation, origin.url
         self._frames = _existing(self.root / "JPEGImages" / resolution, resolution)
         self._masks = _existing(self.root / "Annotations" / resolution, resolution)
-        listed, official = self._listed(), _lists()[year, split]
+        listed, official = self._listed(), official_lists()[year, split]
         self.official = len(official)
         self.name = f"DAVIS-{year} {split}" + ("" if resolution == "480p" else f" {resolution}")
         self.mark = read_mark(self.root)
@@ -127,7 +127,7 @@ class DAVIS:
     def _listed(self) -> tuple[str, ...]:
         """The sequences that ImageSets lists; the official list where there is no such file."""
         path = self.root / "ImageSets" / str(self.year) / f"{self.split}.txt"
-        official = _lists()[self.year, self.split]
+        official = official_lists()[self.year, self.split]
         if path.is_file():
             return read_list(path)
         if not any((self._frames / name).is_dir() for name in official):
@@ -197,7 +197,7 @@ def binary_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 @cache
-def _lists() -> dict[tuple[int, str], tuple[str, ...]]:
+def official_lists() -> dict[tuple[int, str], tuple[str, ...]]:
     """The official lists by (year, split)."""
     text = (
         resources.files("corrbench.datasets")
