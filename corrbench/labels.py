@@ -123,9 +123,10 @@ def encode_joints(
 def decode_joints(soft_TJhw: Tensor, size: Size, protocol: Protocol) -> Tensor:
     """Joint positions from propagated maps: float32 (T, J, 2), x and y in pixels of the frame, on the CPU.
 
-    The mean of the `decode_top` highest pixels, weighted by value (among equals the first in raster order is taken), of
-    the map enlarged bilinearly to the frame (`decode_at="image"`, STT) or on the grid and then scaled by frame/grid
-    (`"grid"`, CRW, UVC). A map whose sum is 0 is a lost joint, (-1, -1). The background map is left out.
+    The mean of the `decode_top` highest pixels, weighted by value, of the map enlarged bilinearly to the frame
+    (`decode_at="image"`, STT) or on the grid and then scaled by frame/grid (`"grid"`, CRW, UVC). Of equal pixels the last
+    in raster order is taken, as the sort of STT's code mostly does; enlarging repeats borders, so equals do occur. A map
+    whose sum is 0 is a lost joint, (-1, -1). The background map is left out.
     """
     if soft_TJhw.ndim != 4 or 0 in soft_TJhw.shape or soft_TJhw.shape[1] <= protocol.background:
         raise ValueError(f"joint maps of shape {tuple(soft_TJhw.shape)}: expected (frames, joints, h, w)")
@@ -183,7 +184,8 @@ def _peak(maps_Jhw: Tensor, size: Size, protocol: Protocol) -> Tensor:
         low, high = maps_Jhw.amin(dim=(1, 2), keepdim=True), maps_Jhw.amax(dim=(1, 2), keepdim=True)
         maps_Jhw = torch.where(high > 0, (maps_Jhw - low) / (high - low + 1e-12), maps_Jhw)
     flat, columns = maps_Jhw.flatten(1), maps_Jhw.shape[2]
-    value, place = best(flat, protocol.decode_top)
+    value, place = best(flat.flip(1), protocol.decode_top)  # `best` prefers the first of equals
+    place = flat.shape[1] - 1 - place
     weight = value / value.sum(dim=1, keepdim=True)
     xy = torch.stack([(place % columns * weight).sum(dim=1), (place // columns * weight).sum(dim=1)], dim=1)
     if protocol.decode_at == "grid":
