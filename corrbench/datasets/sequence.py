@@ -42,6 +42,11 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.frames)
 
+    @property
+    def frame_names(self) -> tuple[str, ...]:
+        """What each frame is called: its file's name without ending, or 00000, 00001, ... for decoded frames."""
+        return tuple(f.stem if isinstance(f, Path) else f"{t:05d}" for t, f in enumerate(self.frames))
+
     def frame(self, t: int) -> np.ndarray:
         """Frame t as uint8 `(h, w, 3)` RGB; `ValueError` naming the file where it cannot be read exactly."""
         frame = self.frames[self._checked(t)]

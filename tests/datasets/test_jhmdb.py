@@ -147,6 +147,7 @@ def test_videos_are_decoded_where_the_images_are_not_unpacked(root):
     data = JHMDB(root, frames="avi", sequences=[name])
     sequence = data.load(name)
     assert (len(sequence), sequence.size) == (4, SIZE)
+    assert sequence.frame_names == ("00000", "00001", "00002", "00003")
     assert [int(sequence.frame(t).mean()) for t in range(4)] == [0, 40, 80, 120]
     assert data.digest() != JHMDB(root, sequences=[name]).digest()
     path.write_bytes(path.read_bytes()[:700])

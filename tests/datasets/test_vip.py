@@ -59,6 +59,7 @@ def test_videos_of_the_list_in_its_order(fine, tmp_path, given):
     assert (data.official, data.kind, data.synthetic, data.name) == (3, "parts", False, "VIP_Fine val")
     video = data.load("videos7")
     assert (len(video), video.size, video.objects) == (3, SIZE, vip.CLASSES)
+    assert video.frame_names == (f"{1:012d}", f"{26:012d}", f"{51:012d}")
     for t, number in enumerate((1, 26, 51)):
         np.testing.assert_array_equal(video.label(t), mask(number))
         assert abs(int(video.frame(t).mean()) - number) <= 1  # JPEG

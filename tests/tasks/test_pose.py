@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from corrbench import config, protocol, summary
+from corrbench import config, labels, protocol, summary
 from corrbench.datasets.badja import BADJA
 from corrbench.datasets.jhmdb import JHMDB, JOINTS
 from corrbench.datasets.sequence import Sequence
@@ -169,7 +169,7 @@ def test_sparse_annotation_in_units_of_the_masks_size():
 
 
 def test_mistakes_are_answered():
-    with pytest.raises(ValueError, match="expected box, area"):
+    with pytest.raises(ValueError, match="expected one of box, area"):
         task(unit="torso")
     with pytest.raises(ValueError, match="use unit='box'"):
         task(unit="area").score(clip("a", 2, 0), np.ones((2, 15, 2), np.float32))
@@ -181,27 +181,56 @@ def test_mistakes_are_answered():
 
 @pytest.mark.parametrize("name", protocol.names())
 def test_the_first_joints_survive_the_way_to_the_grid_and_back(name):
-    sequence = clip("a", 1, 3)
+    sequence = clip("a", 2, 3)
     settled = protocol.preset(name, "pose")
     input_size = settled.input_size(SIZE)
     grid = tuple(-(-side // 8) for side in input_size)
     maps = task().encode(sequence, settled, input_size, grid)
     assert maps.shape == (15 + settled.background, *grid)
-    found = task().decode(maps[None], sequence, settled)
-    assert found.shape == (1, 15, 2)
+    found = task().decode(torch.stack([maps, maps]), sequence, settled)
+    assert found.shape == (2, 15, 2)
     assert found.dtype == np.float32
-    apart = np.abs(found[0] - sequence.labels[0])
+    apart = np.abs(found - sequence.labels[0])
     cell = np.array([SIZE[1] / grid[1], SIZE[0] / grid[0]])
-    assert (apart <= 1.5 * cell).all()
+    assert (apart[0] <= 2).all()  # frame 0 never goes through the grid
+    assert (apart[1] <= 1.5 * cell).all()
 
 
 def test_a_joint_without_annotation_has_an_empty_map_and_is_lost():
     sequence = sparse()
-    settled = protocol.preset("stt", "pose")
-    maps = task().encode(sequence, settled, (320, 320), (40, 40))
-    assert maps[2].sum() == 0
-    assert (maps[:2].sum((1, 2)) > 0).all()
-    assert task().decode(maps[None], sequence, settled)[0, 2].tolist() == [-1, -1]
+    for name in ("stt", "crw"):
+        settled = protocol.preset(name, "pose")
+        maps = task().encode(sequence, settled, (320, 320), (40, 40))
+        joints = maps[int(settled.background) :]
+        assert joints[2].sum() == 0
+        assert (joints[:2].sum((1, 2)) > 0).all()
+        found = task().decode(torch.stack([maps, maps]), sequence, settled)
+        assert (found[:, 2] == -1).all()
+        assert (found[:, :2] > 0).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_joints_decoded_from_the_released_codes_maps(seed):
+    """Positions from golden heat maps of STT's code, by its rule: the value-weighted mean of the five highest pixels.
+
+    That rule leaves ties to numpy's sort; the later pixel is taken here and there.
+    """
+    golden = np.load(Path(__file__).parents[1] / "golden" / "propagation" / f"stt_pose_{seed}.npz")
+    output, size = golden["output"].astype(np.float64), tuple(golden["frame_size"].tolist())
+    expected = np.full((*output.shape[:2], 2), -1.0)
+    for t, j in np.ndindex(output.shape[:2]):
+        flat = output[t, j].ravel()
+        if flat.sum() == 0:
+            continue
+        top = np.argsort(flat, kind="stable")[-5:]  # of equals the last
+        weight = flat[top] / flat[top].sum()
+        expected[t, j] = (weight * (top % size[1])).sum(), (weight * (top // size[1])).sum()
+    assert (expected > 0).all(-1).sum() > 8
+    frames = golden["output_frames"]
+    later = frames > 0
+    soft = torch.as_tensor(golden["grid_soft"][frames[later] - 1])
+    found = labels.decode_joints(soft, size, protocol.preset("stt", "pose"))
+    np.testing.assert_allclose(found, expected[later], atol=5e-5)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("jhmdb", "box"), ("badja", "area")])
