@@ -104,7 +104,8 @@ def build_task(
     task_config: Mapping[str, Any], data: Path | None, sample: bool
 ) -> tuple[Any, tuple[str, ...]]:
     """The task with its data set; the rendered benchmark in its place where the data are missing and `sample` is on."""
-    from corrbench.datasets import DataMissing, synthetic
+    from corrbench.datasets.roots import DataMissing
+    from corrbench.datasets.synthetic import synthetic_config
 
     dataset = dict(task_config["dataset"])
     places = [str(data)] if data is not None else list(dict.fromkeys([None, dataset.get("root")]))
@@ -122,8 +123,7 @@ def build_task(
         "Going on with the small SYNTHETIC benchmark rendered on this machine; its numbers say nothing about "
         "the real data. --no-sample makes missing data an error."
     )
-    dataset["root"] = str(synthetic.ensure(dataset["type"]))
-    return build(TASKS, dict(task_config) | {"dataset": dataset}), (note,)
+    return build(TASKS, dict(task_config) | {"dataset": synthetic_config(dataset)}), (note,)
 
 
 def make(
@@ -139,6 +139,8 @@ def make(
     weights: Weights | None = None,
     changes: Mapping[str, Any] | None = None,
     label: str | None = None,
+    schedule: str | None = None,
+    seed: int = 0,
 ) -> Plan:
     """Plan the run of a method file on a task file. Reads data lists and weight files, computes nothing.
 

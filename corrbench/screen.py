@@ -40,9 +40,14 @@ def settings(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_said: set[str] = set()
+
+
 def note(text: str) -> None:
-    """A loud line on stderr."""
-    console.print(text, style="bold yellow", markup=False)
+    """A loud line on stderr, once."""
+    if text not in _said:
+        _said.add(text)
+        console.print(text, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def run_one(method: str, task: str, *, when: str, quiet: bool = False, **settings: Any) -> Record:
@@ -59,8 +64,7 @@ def run_plan(plan: Plan, *, when: str = "missing", quiet: bool = False) -> Recor
     if finished is not None:
         console.print(f"cached  {plan.folder}", style="dim", markup=False)
         return finished
-    names = plan.dataset.names()
-    total = sum(plan.dataset.lengths()[n] for n in names) if hasattr(plan.dataset, "lengths") else None
+    total = sum(len(plan.dataset.load(name)) for name in plan.dataset.names())
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
