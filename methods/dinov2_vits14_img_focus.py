@@ -2,8 +2,7 @@
 
 The backbone of a saliency network that a Python package carries. Whether it was trained further is not
 stated, so no number of it is a number of DINOv2. The ninth block lies before those that such training changes
-most; this was decided beforehand and not tuned. `offset=0` resizes the positions as that file's own graph
-does.
+most; the choice was not tuned. `offset=0` resizes the positions as that file's own graph does.
 """
 
 method = dict(
