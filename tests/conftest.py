@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+from corrbench.indexed_png import encode
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def own_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Tests see no data root and no checkpoint of the person who runs them, unless they ask for `real_data`."""
     if "real_data" not in request.fixturenames:
         monkeypatch.delenv("CORRBENCH_DATA", raising=False)
@@ -25,15 +27,21 @@ def real_data() -> Path:
     """`$CORRBENCH_DATA`, the folder with DAVIS, BADJA and JHMDB; skipped without it."""
     root = os.environ.get("CORRBENCH_DATA")
     if not root:
-        pytest.skip("real data are not here: set CORRBENCH_DATA to the folder that holds DAVIS, BADJA and JHMDB")
+        pytest.skip(
+            "real data are not here: set CORRBENCH_DATA to the folder that holds DAVIS, BADJA and JHMDB"
+        )
     return Path(root)
 
 
-def moving_squares(frames: int, size: tuple[int, int], objects: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def moving_squares(
+    frames: int, size: tuple[int, int], objects: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Textured squares on a textured background, moving two pixels a frame: (T, h, w, 3) and index masks (T, h, w)."""
     rng = np.random.default_rng(seed)
     h, w = size
-    back = np.kron(rng.integers(0, 120, (h // 4 + 1, w // 4 + 1, 3)), np.ones((4, 4, 1)))[:h, :w].astype(np.uint8)
+    back = np.kron(rng.integers(0, 120, (h // 4 + 1, w // 4 + 1, 3)), np.ones((4, 4, 1)))[:h, :w].astype(
+        np.uint8
+    )
     images, masks = [], []
     looks = rng.integers(100, 256, (objects, 4, 4, 3))
     for t in range(frames):
@@ -57,12 +65,7 @@ def write_davis(root: Path, *, frames: int = 4, size: tuple[int, int] = (48, 64)
             (root / part / "480p" / name).mkdir(parents=True)
         for t in range(frames):
             Image.fromarray(images[t]).save(root / "JPEGImages" / "480p" / name / f"{t:05d}.jpg", quality=95)
-            mask = Image.fromarray(masks[t], mode="P") if False else Image.fromarray(masks[t])
-            mask = mask.convert("L")
-            indexed = Image.new("P", mask.size)
-            indexed.putdata(list(mask.getdata()))
-            indexed.putpalette(PALETTE)
-            indexed.save(root / "Annotations" / "480p" / name / f"{t:05d}.png")
+            (root / "Annotations" / "480p" / name / f"{t:05d}.png").write_bytes(encode(masks[t]))
     return root
 
 

@@ -13,7 +13,7 @@ from corrbench import labels, predictions
 from corrbench.datasets.sequence import Sequence
 from corrbench.metrics import davis
 from corrbench.protocol import Protocol
-from corrbench.registry import DATASETS, TASKS, build
+from corrbench.registry import DATASETS, METRICS, TASKS, build, lookup
 
 Rows = list[dict[str, Any]]
 
@@ -22,16 +22,22 @@ Rows = list[dict[str, Any]]
 class VideoObjectSegmentation:
     """Semi-supervised video object segmentation, scored as davis2017-evaluation does.
 
-    `dataset` is the config of a data set of index masks; `protocol` holds changes of the preset's values that this task
+    `dataset` is the config of a data set of index masks; `metric` names a function of METRICS with the arguments of
+    `metrics.davis.jaccard_and_boundary`; `protocol` holds changes of the preset's values that this task
     makes for every method. `version` is raised whenever a change here changes a number.
     """
 
     kind = "vos"
 
     def __init__(
-        self, dataset: Mapping[str, Any], protocol: Mapping[str, Any] | None = None, version: int = 1
+        self,
+        dataset: Mapping[str, Any],
+        metric: str = "JF",
+        protocol: Mapping[str, Any] | None = None,
+        version: int = 1,
     ) -> None:
         self.dataset = build(DATASETS, dataset) if isinstance(dataset, Mapping) else dataset
+        self.metric = lookup(METRICS, metric)
         self.protocol = dict(protocol or {})
         self.version = version
 
@@ -69,7 +75,7 @@ class VideoObjectSegmentation:
         """Rows of `scores.csv` (one an object) and of `frames.csv` (one an object and frame; first and last left out)."""
         truth = np.stack([_truth(sequence, t) for t in range(len(sequence))])
         objects = int(truth[0].max())
-        j, f = davis.jaccard_and_boundary(truth, prediction, objects, device=device)
+        j, f = self.metric(truth, prediction, objects, device=device)
         rows, frames = [], []
         for index in range(objects):
             statistics = davis.sequence_statistics(j[index], f[index])
