@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -216,3 +217,39 @@ def show_scores(result: Any, *, as_json: bool = False) -> None:
     out.print(shown)
     if result.folder is not None:
         out.print(f"record: {result.folder}", style="dim", markup=False)
+
+
+def sweep(
+    files: Sequence[str], over: Sequence[str], *, one_at_a_time: bool, cache: Path | None, cache_size: str, dry_run: bool,
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Plan a sweep, say how much there is to do, run it with a progress bar, and show its records."""
+    from corrbench import sweep as sweeping
+    from corrbench.store import Store, default_folder, parse_size
+
+    points = sweeping.settings(sweeping.parse_over(over), one_at_a_time=one_at_a_time)
+    methods, tasks = api.sort_files(files)
+    plans = [plan for task in tasks for plan in sweeping.plans(methods, task, points, **settings)]
+    for plan in plans:
+        for text in plan.notes:
+            note(text)
+    cached = {plan.key for plan in plans if runner.cached(plan) is not None}
+    console.print(f"{len(plans)} settings, {len(cached)} of them finished", markup=False)
+    if dry_run:
+        for plan in plans:
+            state = "finished" if plan.key in cached else "to do"
+            print(f"{state:9} {plan.method_file.name:20} {plan.protocol.name}: {plan.protocol.signature()}")
+        return
+    store = Store(cache or default_folder(), parse_size(cache_size))
+    todo = [plan for plan in plans if plan.key not in cached]
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("sequences"), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=console,
+    ) as bar:  # fmt: skip
+        job = bar.add_task("sweep", total=sum(len(plan.dataset.names()) for plan in todo))
+        records = sweeping.execute(plans, store, lambda plan, name: bar.update(job, advance=1))
+    console.print(
+        f"features and neighbours: {store.counts['made']} computed, {store.counts['found']} reused",
+        markup=False,
+    )
+    show_records(records)
