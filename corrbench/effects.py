@@ -113,16 +113,17 @@ def grid(records: Sequence[Record], metric: str | None = None) -> Grid:
 
 
 def protocol_labels(records: Sequence[Record]) -> list[str]:
-    """A name per record's protocol: the preset's, and what was changed of it where one name has two
-    settings.
+    """A name per record's protocol: the preset's, and what was changed of it where one name has two settings.
+
+    A preset has values of its own for each kind of task, so records are compared with those of their kind.
     """
-    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    by_name: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for record in records:
-        by_name.setdefault(record.protocol["name"], []).append(settings(record))
+        by_name.setdefault((record.kind, record.protocol["name"]), []).append(settings(record))
     labels = []
     for record in records:
         name, own = record.protocol["name"], settings(record)
-        family = by_name[name]
+        family = by_name[record.kind, name]
         usual = {k: Counter(map(repr, (s.get(k) for s in family))).most_common(1)[0][0] for k in own}
         changed = [k for k in own if repr(own[k]) != usual[k]]
         labels.append(" ".join([name, *(f"{k}={own[k]}" for k in changed)]))

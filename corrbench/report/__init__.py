@@ -6,9 +6,12 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from corrbench.record import Record, find, write_atomic
+
+if TYPE_CHECKING:
+    from corrbench.report.model import Report
 
 
 def write_from(
@@ -44,14 +47,19 @@ def write(
     `none`. `data`: root of the data sets, for the overlays' frames. The records' tables are copied to
     `out/records`, so that every number's link holds wherever the report goes; predictions are not.
     """
-    from corrbench.report import html, latex, markdown, svg
     from corrbench.report.build import build
-    from corrbench.report.model import Plot
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    links = [_kept(record, out) for record in records]
-    report = build(records, links, overlays=overlays, data=data, published=published, title=title)
+    links = [keep(record, out) for record in records]
+    return render(build(records, links, overlays=overlays, data=data, published=published, title=title), out)
+
+
+def render(report: Report, out: Path) -> list[Path]:
+    """Write a built report in its three forms below `out`."""
+    from corrbench.report import html, latex, markdown, svg
+    from corrbench.report.model import Plot
+
     files = {
         "README.md": markdown.report(report),
         "index.html": html.report(report),
@@ -68,7 +76,7 @@ def write(
     return [out / name for name in ("README.md", "index.html", "tables.tex")]
 
 
-def _kept(record: Record, out: Path) -> str:
+def keep(record: Record, out: Path) -> str:
     """Copy a record's own files below `out` unless it lies there; its address relative to `out`."""
     home = record.folder.resolve()
     if not home.is_relative_to(out.resolve()):
@@ -78,7 +86,3 @@ def _kept(record: Record, out: Path) -> str:
             write_atomic(kept / name, (record.folder / name).read_bytes())
         home = kept.resolve()
     return (home / "record.json").relative_to(out.resolve()).as_posix()
-
-
-def __getattr__(name: str) -> Any:
-    raise AttributeError(f"corrbench.report has no {name!r}; it has write and write_from")

@@ -52,7 +52,7 @@ def report(found: Report) -> str:
     )
     room.globals |= {
         "kind": _kind, "attributes": lambda cell: _attributes(cell, data), "row_attributes": lambda row: _row(row, data),
-        "svg": themed, "uri": uri, "number": _number, "items": _arranged,
+        "svg": themed, "signature": data.signature, "uri": uri, "number": _number, "items": _arranged,
     }  # fmt: skip
     room.filters["paragraph"] = _paragraph
     body = room.get_template("page.html.j2").render(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from corrbench import scores as sc
 from corrbench.report.model import Cell, Column, Group, Page, Row, Section, Table, number, text
-from corrbench.report.run import FEW, Run, by_conditions, by_task
+from corrbench.report.run import FEW, Run, by_conditions, by_task, few
 
 
 def page(runs: Sequence[Run]) -> Page:
@@ -43,9 +43,7 @@ def across_tasks(runs: Sequence[Run], columns: int = 10) -> Table | None:
     methods: dict[str, Run] = {}
     for number_, (task, group) in enumerate(chosen, start=1):
         first = group[0]
-        for metric in (
-            FEW[first.record.kind][:2] if first.record.kind == "pose" else FEW[first.record.kind][:1]
-        ):
+        for metric in few(first)[: 2 if first.record.kind == "pose" else 1]:
             if len(titles) - 2 < columns:
                 titles.append(Column(f"{metric} {task} ({number_})", True))
                 for run in group:
@@ -57,7 +55,7 @@ def across_tasks(runs: Sequence[Run], columns: int = 10) -> Table | None:
         numbers = [cells.get((label, i), Cell("–")) for i in range(2, len(titles))]
         rows.append(Row((text(label), text(run.backbone), *numbers)))
     rows.sort(key=lambda row: -value if isinstance(value := row.cells[2].value, float) else 1e9)
-    return Table("overview", "Methods over tasks", tuple(titles), (Group(tuple(rows)),), "; ".join(legend))
+    return Table("overview", "Methods over tasks", tuple(titles), (Group(tuple(rows)),), "\n".join(legend))
 
 
 def records_table(kind: str, runs: Sequence[Run]) -> Table:
@@ -69,7 +67,9 @@ def records_table(kind: str, runs: Sequence[Run]) -> Table:
         Column("task"),
         Column("protocol"),
         *(Column(metric, True) for metric in metrics),
-        Column("95 % interval", True, f"of {metrics[0]}, bootstrap over sequences"),
+        Column(
+            "95 % interval", True, "of the task's first number (PCK@0.2 for BADJA), bootstrap over sequences"
+        ),
         Column("frames/s", True, "features to scores, on the machine that the record names"),
     )
     groups = []
@@ -106,7 +106,7 @@ def conditions(run: Run) -> str:
     words += ["tf32"] if numerics.get("tf32") else []
     words += [f"autocast {numerics['autocast']}"] if numerics.get("autocast") else []
     return (
-        f"{sc.extent(record)} · {record.task['name']} v{record.task.get('version')} · "
+        f"{sc.extent(record)} · {record.task['name']} v{record.task.get('version')} · {run.protocol} · "
         f"{record.protocol['signature']} · {' '.join(words)}"
     )
 
@@ -118,7 +118,7 @@ def _record_row(run: Run, metrics: Sequence[str], best: bool) -> Row:
         text(run.backbone),
         text(record.task["name"]),
         text(run.protocol),
-        *(measured(run, metric, strong=best and i == 0) for i, metric in enumerate(metrics)),
+        *(measured(run, metric, strong=best and metric == run.scores.metric) for metric in metrics),
         interval_cell(run),
         number(record.cost.get("frames_per_second"), 1, signature=record.signature, link=run.link),
     )

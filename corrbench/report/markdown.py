@@ -5,7 +5,7 @@ from __future__ import annotations
 from corrbench.report.model import Cell, Film, Group, Plot, Report, Section, Table
 
 
-def report(found: Report, *, rows: int = 40) -> str:
+def report(found: Report, *, rows: int = 60) -> str:
     """`README.md`: every page a chapter. Tables longer than `rows` are cut, which is said; the HTML has
     them whole.
 
@@ -26,14 +26,19 @@ def report(found: Report, *, rows: int = 40) -> str:
 def table(found: Table, rows: int | None = None) -> str:
     """A caption and a pipe table for each group; conditions are said above each."""
     parts = [f"**{escape(found.caption)}**"]
+    left = sum(len(group.rows) for group in found.groups) if rows is None else rows
     for group in found.groups:
+        if left <= 0:
+            break
         if group.title:
             parts.append(f"*{escape(group.title)}*")
-        parts.append(_pipes(found, group, rows))
-        if rows is not None and len(group.rows) > rows:
-            parts.append(f"({len(group.rows) - rows} more rows in index.html)")
+        parts.append(_pipes(found, group, left))
+        left -= len(group.rows)
         if group.note:
             parts.append(_small(group.note))
+    cut = sum(len(group.rows) for group in found.groups) - (rows or 0)
+    if rows is not None and cut > 0:
+        parts.append(f"({cut} more rows in index.html)")
     if found.note:
         parts.append(_small(found.note))
     return "\n\n".join(parts)
@@ -43,7 +48,7 @@ def escape(words: str) -> str:
     """Text that Markdown would read as marks, taken literally."""
     for mark in "\\`*_|<>[]":
         words = words.replace(mark, f"\\{mark}")
-    return words.replace("\n", " ")
+    return words.replace("\n", "<br>")
 
 
 def _section(section: Section, rows: int, titled: bool) -> list[str]:
@@ -59,7 +64,7 @@ def _section(section: Section, rows: int, titled: bool) -> list[str]:
     return parts
 
 
-def _pipes(found: Table, group: Group, rows: int | None) -> str:
+def _pipes(found: Table, group: Group, rows: int) -> str:
     lines = [
         "| " + " | ".join(escape(column.title) for column in found.columns) + " |",
         "| " + " | ".join("---:" if column.number else "---" for column in found.columns) + " |",

@@ -84,7 +84,7 @@ def _comparison(name: str, runs: Sequence[Run], count: int) -> Section:
     baseline = runs[0].label if len(runs) > METHODS else None
     found = compare(records, baseline=baseline, count=count)
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + "-compare"
-    words = [conditions(runs[0])]
+    words = []
     if baseline is not None:
         words.append(f"{len(runs)} methods: each is compared with the best one, {baseline}.")
     shown = sum(pair.p_holm <= 0.05 for pair in found.pairs)
@@ -95,10 +95,11 @@ def _comparison(name: str, runs: Sequence[Run], count: int) -> Section:
     )
     words += found.notes
     items: list[Item] = [
-        tables_compare.pairs_table(found, f"{slug}-pairs"),
+        tables_compare.pairs_table(found, f"{slug}-pairs", conditions(runs[0])),
         Plot(
             f"{slug}-differences",
-            f"Paired differences in {found.metric} with 95 % intervals; filled: shown after Holm's correction; {found.extent}.",
+            f"Paired differences in {found.metric} with 95 % intervals, {found.extent}. Filled: shown after Holm's "
+            "correction.",
             "Point and interval for each pair of methods; the table beside it has the numbers",
             plots.differences(found, f"{slug}-differences"),
         ),

@@ -33,10 +33,15 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[float]]], metric: str, slu
     """Small multiples: a panel a sequence, a line a method; values in percent over the sequence's own
     length.
     """
-    across = 3 if len(panels) > 2 else len(panels)
+    across = min(5, len(panels))
     down = math.ceil(len(panels) / across)
     with figure(
-        width=8.6, height=0.55 + 1.35 * down, nrows=down, ncols=across, sharey=True, squeeze=False
+        width=0.6 + 2.15 * across,
+        height=0.75 + 1.35 * down,
+        nrows=down,
+        ncols=across,
+        sharey=True,
+        squeeze=False,
     ) as (drawn, grid):
         methods = list(dict.fromkeys(name for lines in panels.values() for name in lines))
         for axes, (sequence, lines) in zip(grid.flat, panels.items(), strict=False):

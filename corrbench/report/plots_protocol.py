@@ -111,10 +111,7 @@ def shares(single: Sequence[Source], table: Sequence[Source], slug: str) -> str:
         axes.set_yticks(rows, [name for name, _, _, _ in bars], fontsize=8)
         axes.invert_yaxis()
         axes.set_xlim(0, 108)
-        axes.set_xlabel(
-            "share of the sum of squares, %  (above: numbers of single sequences; below: the table's numbers)"
-        )
-        axes.xaxis.label.set_fontsize(8)
+        axes.set_xlabel("share of the sum of squares, %")
         axes.grid(axis="y", visible=False)
         return render(drawn, slug)
 
@@ -142,8 +139,8 @@ def effects(found: Sequence[Effect], metric: str, slug: str) -> str:
         for kind in kinds:
             first = min(row for row, name in zip(rows, names, strict=True) if name == kind)
             axes.annotate(
-                kind, (1.0, first), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points", va="center",
-                fontsize=8, color=colour(kinds.index(kind)),
+                kind, (1.0, first), xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
+                va="center", fontsize=8, color=colour(kinds.index(kind)),
             )  # fmt: skip
         axes.set_yticks(rows, labels, fontsize=8)
         axes.set_ylim(place - 0.4, -0.6)

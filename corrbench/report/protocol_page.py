@@ -63,7 +63,8 @@ def _sections(name: str, runs: Sequence[Run]) -> list[Section]:
             share_table(single, table, slug, extent),
             Plot(
                 f"{slug}-shares",
-                f"What explains {found.metric}, {extent}: shares of variance, with 95 % intervals over sequences for the table.",
+                f"What explains {found.metric}, {extent}: shares of variance. Above: of the numbers of single sequences; "
+                "below: of the table's numbers, with 95 % intervals over sequences.",
                 "Bars: share of the sum of squares of each source",
                 plots.shares(single, table, f"{slug}-shares"),
             ),
@@ -84,7 +85,8 @@ def conclusion(found: Grid, pairs: Sequence[Stability]) -> str:
     changed = float(np.mean([pair.changed for pair in pairs]))
     return (
         f"The protocol alone moves a method by {by_protocol.min():.1f} to {by_protocol.max():.1f} points (median "
-        f"{np.median(by_protocol):.1f}); under one protocol the methods span {by_method.min():.1f} to {by_method.max():.1f} points. "
+        f"{np.median(by_protocol):.1f}); under one protocol the methods span {by_method.min():.1f} to "
+        f"{by_method.max():.1f} points. "
         f"Between two protocols, {100 * changed:.0f} % of the method pairs change order on average."
     )
 
@@ -159,7 +161,7 @@ def stability_table(pairs: Sequence[Stability], slug: str, extent: str) -> Table
         Column("Kendall's tau-b", True, "1: the methods rank alike; 0: no relation; −1: reversed"),
         Column("pairs that change order", True),
     )
-    return Table(f"{slug}-ranks", f"Do protocols rank the methods alike? {extent}", columns, (Group(rows),))
+    return Table(f"{slug}-order", f"Do protocols rank the methods alike? {extent}", columns, (Group(rows),))
 
 
 def share_table(single: Sequence[Source], table: Sequence[Source], slug: str, extent: str) -> Table:

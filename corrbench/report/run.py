@@ -63,6 +63,12 @@ class Run:
         }
 
 
+def few(run: Run) -> tuple[str, ...]:
+    """The task's main numbers, the one that the field quotes first at the front."""
+    head = run.scores.metric
+    return (head, *(metric for metric in FEW[run.record.kind] if metric != head))
+
+
 def make(records: Sequence[Record], links: Sequence[str]) -> list[Run]:
     """Runs of records, in their order; `links` lead from the report to each record."""
     protocols = protocol_labels(records)

@@ -1,6 +1,6 @@
 "use strict";
 // Everything stands in the page without this script; it adds pages as tabs, sorting, filters, opened rows, signatures.
-const data = JSON.parse(document.getElementById("data").textContent);
+const data = JSON.parse(document.getElementById("corrbench-data").textContent);
 const articles = [...document.querySelectorAll("main > article")];
 const tip = document.getElementById("tip");
 
@@ -8,13 +8,14 @@ function showPage() {
   const id = decodeURIComponent(location.hash.slice(1));
   const target = id && document.getElementById(id);
   const page = (target && target.closest("article")) || articles[0];
-  for (const a of articles) a.hidden = a !== page;
+  for (const a of articles) a.classList.toggle("on", a === page);
   for (const a of document.querySelectorAll("nav a")) {
     if (a.dataset.page === page.id) a.setAttribute("aria-current", "page"); else a.removeAttribute("aria-current");
   }
   if (target && target !== page) target.scrollIntoView(); else scrollTo(0, 0);
 }
 addEventListener("hashchange", showPage);
+addEventListener("load", showPage);  // after the browser has gone to the anchor by itself
 showPage();
 
 const value = td => {

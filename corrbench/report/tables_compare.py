@@ -28,7 +28,7 @@ def scores_table(found: Comparison, slug: str = "scores") -> Table:
     return Table(slug, f"{found.metric}, {found.extent}", columns, (Group(rows),))
 
 
-def pairs_table(found: Comparison, slug: str = "pairs", title: str = "") -> Table:
+def pairs_table(found: Comparison, slug: str = "pairs", conditions: str = "") -> Table:
     """A row per pair: difference, interval, p-values, smallest detectable difference, sequences won."""
     columns = (
         Column("A"),
@@ -58,8 +58,8 @@ def pairs_table(found: Comparison, slug: str = "pairs", title: str = "") -> Tabl
         for pair, row in zip(found.pairs, found.rows(), strict=True)
     )
     note = "; ".join((*found.notes, *(f"{column.title}: {column.note}" for column in columns if column.note)))
-    caption = f"{title or 'Paired differences'} in {found.metric}, {found.extent}"
-    return Table(slug, caption, columns, (Group(rows),), note)
+    caption = f"Paired differences in {found.metric}, {found.extent}"
+    return Table(slug, caption, columns, (Group(rows, conditions),), note)
 
 
 def gate_table(gate: Gate) -> Table:

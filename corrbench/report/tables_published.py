@@ -133,7 +133,7 @@ def contradiction_tables(rows: Sequence[Published], least: float = 1.0) -> list[
             )
             for c in differing
         )
-        caption = f"One method, several published values, more than {least:g} point apart"
+        caption = f"One method, several published values, more than {least:g} point{'s' if least != 1 else ''} apart"
         note = "Variants, protocols, re-runs and slips look alike from outside; each value's variant stands by it."
         tables.append(Table("contradictions", caption, columns, (Group(made),), note))
     return tables

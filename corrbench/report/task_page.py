@@ -34,7 +34,7 @@ from corrbench.report.model import (
 from corrbench.report.run import COLUMNS, Run, by_conditions, curves, one_a_method
 from corrbench.report.tables_published import published_table
 
-PANELS = 30  # at most so many sequences in one plot of curves
+PANELS = 20  # at most so many sequences in one plot of curves
 LINES = 7  # and so many methods
 
 
@@ -85,7 +85,7 @@ def scores_table(slug: str, runs: Sequence[Run]) -> Table:
         Column("method"),
         Column("protocol"),
         *(Column(m, True, "lower is better" if not sc.higher_is_better(m) else "") for m in present),
-        Column("95 % interval", True, f"of {present[0]}, bootstrap over sequences"),
+        Column("95 % interval", True, f"of {runs[0].scores.metric}, bootstrap over sequences"),
         Column("frames/s", True),
         Column("seconds", True),
         Column("peak MiB", True),
