@@ -29,6 +29,15 @@ def atomically(path: Path, write: Callable[[Path], None]) -> None:
         part.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Put `text` in place whole."""
+
+    def write(part: Path) -> None:
+        part.write_text(text, encoding="utf-8")
+
+    atomically(path, write)
+
+
 def save(path: Path, update: int, network: nn.Module, optimiser: torch.optim.Optimizer, digest: str) -> None:
     """Everything that a bit-exact continuation needs after `update` updates.
 

@@ -235,8 +235,11 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(temporal: dict[str, 
 def test_two_processes_give_the_weights_of_one_with_the_whole_batch(
     spatial: dict[str, Any], temporal: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Contrast with shuffled keys, and all three temporal losses, batch normalisation over both processes."""
-    same_way = {"updates": 3, "optimiser": "sgd", "lr": 1e-3, "batch": 8}
+    """Contrast with shuffled keys, and all temporal losses, batch normalisation over both processes.
+
+    Small steps: the released mask is a threshold, across which rounding may push a position after large ones.
+    """
+    same_way = {"updates": 3, "optimiser": "sgd", "lr": 1e-5, "batch": 8}
     first = build(STAGES, temporal | {"global_weight": 0.0}).network(None, 1).backbone.state_dict()
     torch.save(first, tmp_path / "parent.pt")
     starts = {"spatial": None, "temporal": first}

@@ -1,0 +1,127 @@
+"""How long a stage takes here: updates a second, recorded from earlier runs of this machine or measured in seconds."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from corrbench import config, provenance
+from corrbench.registry import BACKBONES, STAGES, build
+from corrbench.training import checkpoint
+from corrbench.training.schedule import rate
+from corrbench.training.stage import Batch, Part, Stage
+
+# What does not change the work of an update.
+FREE = frozenset(
+    {"dataset", "updates", "lr", "lr_end", "warmup", "weight_decay", "momentum", "teacher_weights"}
+)
+SAMPLES = 4  # in a measured update; its time is scaled to the batch
+
+
+def _file() -> Path:
+    from corrbench.training.cache import folder_of_stages
+
+    return folder_of_stages().parent / "speeds.json"
+
+
+def _key(settings: Mapping[str, Any], device: str) -> str:
+    work = {k: v for k, v in settings.items() if k not in FREE}
+    if isinstance(work.get("contrast"), Mapping):
+        work["contrast"] = {k: v for k, v in work["contrast"].items() if k not in FREE}
+    machine = provenance.machine()
+    where = machine["gpu"] if device.startswith("cuda") else [machine["cpu"], torch.get_num_threads()]
+    return config.digest([work, where])
+
+
+def record(settings: Mapping[str, Any], device: str, per_second: float) -> None:
+    """Keep a measured speed for later estimates."""
+    if not math.isfinite(per_second) or per_second <= 0:
+        return
+    known = _known() | {_key(settings, device): per_second}
+    checkpoint.write_text(_file(), json.dumps(known, indent=1))
+
+
+def of(settings: Mapping[str, Any], device: str) -> tuple[float, str]:
+    """(updates a second, `recorded` or `measured`) of a stage on this machine."""
+    found = _known().get(_key(settings, device))
+    if found is not None:
+        return float(found), "recorded"
+    per_second = measure(settings, device)
+    record(settings, device, per_second)
+    return per_second, "measured"
+
+
+def _known() -> dict[str, float]:
+    try:
+        return dict(json.loads(_file().read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def measure(settings: Mapping[str, Any], device: str) -> float:
+    """Updates a second from two small updates on random pixels; reading of data is not in it."""
+    from corrbench.training.loop import step
+
+    plain = dict(settings)
+    if plain.get("teacher_weights"):
+        plain["teacher_weights"] = None  # any weights take the same time
+    whole: Stage = build(STAGES, plain)
+    samples = min(SAMPLES, whole.batch)
+    small: Stage = build(STAGES, plain | {"batch": samples, "accumulate": 1} | _small_queue(plain, samples))
+    at = torch.device(device)
+    with torch.random.fork_rng():
+        parent = build(BACKBONES, small.backbone).state_dict()
+        network = small.network(parent, 0).to(at).to(memory_format=torch.channels_last).train()
+        optimiser = small.optimiser_of(network)
+        reader = _Same(_moved(small.dummy(samples), at))
+        times = []
+        for update in range(3):
+            start = time.perf_counter()
+            losses = step(small, network, optimiser, reader, update, rate(update, 3, small.lr, 0, 1.0), at)
+            torch.stack(list(losses.values())).sum().item()  # waits for the device
+            times.append(time.perf_counter() - start)
+    return samples / (min(times[1:]) * whole.batch)
+
+
+class _Same:
+    """A reader that always gives the same prepared batch."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def next(self, device: torch.device) -> Batch:
+        return self.batch
+
+    def fetch(self, part: Part) -> Batch:
+        return self.batch
+
+
+def _small_queue(settings: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    """A queue that the small batch divides, of about the same length; and the same for the contrast of joint training."""
+    changed: dict[str, Any] = {}
+    if "queue" in settings:
+        changed["queue"] = max(settings["queue"] // samples, 1) * samples
+    if isinstance(settings.get("contrast"), Mapping):
+        inner = dict(settings["contrast"])
+        changed["contrast"] = inner | {"batch": samples, "accumulate": 1} | _small_queue(inner, samples)
+    return changed
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    return {k: _moved(v, device) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def words(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`, `6 days`."""
+    for limit, size, unit in ((90, 1, "s"), (90 * 60, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}" if unit == "h" else f"{math.ceil(seconds / size)} {unit}"
+    return f"{seconds / 86400:.1f} days"
