@@ -298,6 +298,18 @@ def test_keys_of_another_network_do_not_pass_as_none(folder: Path) -> None:
         zoo.load_into(ResNet(layer=3), "moco-v2-r50", path)
 
 
+def test_a_deeper_network_does_not_pass_for_a_shallower_one(folder: Path) -> None:
+    """Stages that are not built may be in the file; blocks of a stage that is built, or their LayerScale, may not."""
+    path = _saved(folder, ResNet(depth=34, layer=3, width=8).state_dict())
+    with pytest.raises(ValueError, match=r"unexpected \(layer1\.2\.conv1\.weight"):
+        zoo.load_into(ResNet(depth=18, layer=2, width=8), "imagenet-r18", path)
+    shapes = released.dino_shapes(192, 14, 4, v2=True)
+    path = _saved(folder, {key: torch.zeros(shape) for key, shape in shapes.items()})
+    zoo.load_into(ViT("tiny", 14, 2, layer_scale=True, layer=2), "dinov2-vits14", path)
+    with pytest.raises(ValueError, match=r"4 unexpected \(blocks\.0\.ls1\.gamma"):
+        zoo.load_into(ViT("tiny", 14, 2, layer_scale=False, layer=2), "dinov2-vits14", path)
+
+
 def test_missing_container_names_what_is_there(folder: Path) -> None:
     path = _saved(folder, {"net": {"a": torch.zeros(1)}, "epoch": 3})
     with pytest.raises(ValueError, match=r"w\.pth has no entry 'state_dict', .* it has 'net', 'epoch'"):
