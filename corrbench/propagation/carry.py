@@ -96,12 +96,12 @@ def propagate(
     labels[0] = first.flatten(1).T
     memory = labels if stored == "soft" else labels.clone()
     for t in range(1, frames):
-        weight = torch.softmax(found.similarity[t - 1, :, kept] / temperature, dim=1)
+        weight = reference.softmax(found.similarity[t - 1, :, kept] / temperature)
         place = found.index[t - 1, :, kept].clamp_min(0).long()  # missing keys weigh 0
         slots = torch.tensor(found.context.of(t), device=place.device)
         key = slots[place // cells] * cells + place % cells
         near = memory.view(-1, classes)[key.view(-1)].view(*key.shape, classes)
-        labels[t] = torch.bmm(weight[:, None], near)[:, 0]
+        labels[t] = reference.weigh(weight, near)
         if stored != "soft":
             memory[t] = reference.store(labels[t].T.reshape(classes, h, w), stored).flatten(1).T
     return labels.transpose(1, 2).reshape(frames, classes, h, w)

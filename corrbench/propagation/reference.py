@@ -42,33 +42,44 @@ def neighbours(
     similarity = torch.full((frames - 1, cells, k), -torch.inf)
     for t in range(1, frames):
         every = similarities(vectors, t, window, context, (h, w)).flatten(1)
-        value, order = torch.sort(every, dim=1, descending=True, stable=True)  # stable: ties in index order
-        found = min(k, every.shape[1])
-        similarity[t - 1, :, :found] = value[:, :found]
-        index[t - 1, :, :found] = order[:, :found].masked_fill(value[:, :found] == -torch.inf, -1).int()
+        value, order = best(every, k)
+        similarity[t - 1, :, : value.shape[1]] = value
+        index[t - 1, :, : value.shape[1]] = order.masked_fill(value == -torch.inf, -1).int()
     return Neighbours(index, similarity, (h, w), context)
 
 
-def weights(similarity: Tensor, temperature: float, topk: int | None, scope: str) -> Tensor:
-    """Weights of the keys, (h*w, slots, h*w), from `similarities`; keys that are not chosen weigh 0.
+def average(similarity: Tensor, keys: Tensor, temperature: float, topk: int | None, scope: str) -> Tensor:
+    """Labels (h*w, classes) of the queries from `similarities` (h*w, slots, h*w) and key labels (slots, h*w, classes).
 
     `joint`: the best `topk` of all slots, softmax over them. `frame`: softmax over each slot, its best `topk` kept
     without renormalising, mean over the slots. Among equals the lower index is chosen.
     """
     if scope == "joint":
-        flat = similarity.flatten(1)
-        return torch.softmax(_best(flat, topk) / temperature, dim=1).view_as(similarity)
-    share = torch.softmax(similarity / temperature, dim=2)
-    kept = _best(similarity.flatten(0, 1), topk).view_as(similarity) > -torch.inf
-    return torch.where(kept, share, 0) / similarity.shape[1]
+        value, order = best(similarity.flatten(1), topk)
+        return weigh(softmax(value / temperature), keys.flatten(0, 1)[order])
+    means = []
+    for slot in range(similarity.shape[1]):
+        share = torch.softmax(similarity[:, slot] / temperature, dim=1)
+        _, order = best(similarity[:, slot], topk)
+        means.append(weigh(share.gather(1, order), keys[slot][order]))
+    return torch.stack(means).mean(dim=0)
 
 
-def _best(similarity: Tensor, topk: int | None) -> Tensor:
-    """The rows' best `topk` entries, the others -inf."""
-    if topk is None or topk >= similarity.shape[1]:
-        return similarity
-    order = torch.sort(similarity, dim=1, descending=True, stable=True).indices[:, :topk]
-    return torch.full_like(similarity, -torch.inf).scatter(1, order, similarity.gather(1, order))
+def best(similarity: Tensor, topk: int | None) -> tuple[Tensor, Tensor]:
+    """Values and positions of the rows' best `topk` entries (None: all), the lower position first among equals."""
+    value, order = torch.sort(similarity, dim=1, descending=True, stable=True)
+    return value[:, :topk], order[:, :topk]
+
+
+def softmax(logits_qk: Tensor) -> Tensor:
+    """Softmax over the keys, in released code's (keys, queries) layout: its last bits decide arg-maxima of labels that tie
+    by the geometry of the upsampling, such as two objects whose border lies half way between two cells."""
+    return torch.softmax(logits_qk.T.contiguous(), dim=0).T
+
+
+def weigh(weight_qk: Tensor, label_qkc: Tensor) -> Tensor:
+    """Weighted sums of the keys' labels, (queries, classes)."""
+    return torch.bmm(weight_qk[:, None].contiguous(), label_qkc)[:, 0]
 
 
 def store(label_Chw: Tensor, stored: str) -> Tensor:
@@ -95,8 +106,8 @@ def carry(features_TChw: Tensor, first_label_Chw: Tensor, protocol: Protocol) ->
     labels, memory = [first_label_Chw.float()], [first_label_Chw.float()]
     for t in range(1, frames):
         similarity = similarities(vectors, t, window, context, (h, w))
-        weight = weights(similarity, protocol.temperature, protocol.topk, protocol.topk_scope).flatten(1)
-        keys = torch.stack([memory[f] for f in context.of(t)], dim=1).flatten(1)  # (classes, slots*h*w)
-        labels.append((weight @ keys.T).T.reshape(-1, h, w))
+        keys = torch.stack([memory[f].flatten(1).T for f in context.of(t)])  # (slots, h*w, classes)
+        label = average(similarity, keys, protocol.temperature, protocol.topk, protocol.topk_scope)
+        labels.append(label.T.reshape(-1, h, w))
         memory.append(store(labels[t], protocol.stored))
     return torch.stack(labels)

@@ -126,10 +126,11 @@ class Neighbours:
         return self.index.shape[2]
 
 
-def as_vectors(features_TChw: Tensor, normalise: bool) -> Tensor:
+def as_vectors(features_TChw: Tensor, normalise: bool, start: int = 0) -> Tensor:
     """Features as float32 vectors (T, h*w, C), of unit length if `normalise`; a zero vector stays zero.
 
-    Every path starts here, so that they agree on the rounding of the normalisation. ValueError for features that are
+    Every path starts here, so that they agree on the rounding of the normalisation. `start` is the number of the first
+    frame given, for messages. ValueError for features that are
     not four-dimensional, empty, or hold NaN, infinity, or values whose squares overflow.
     """
     if features_TChw.ndim != 4 or 0 in features_TChw.shape:
@@ -141,15 +142,16 @@ def as_vectors(features_TChw: Tensor, normalise: bool) -> Tensor:
     frames, channels, h, w = features_TChw.shape
     vectors = torch.empty(frames, h * w, channels, device=features_TChw.device)
     for t in range(frames):  # a frame at a time: no second copy of the clip
-        vectors[t] = features_TChw[t].detach().flatten(1).T
-        norm = torch.linalg.vector_norm(vectors[t], dim=1, keepdim=True)
+        maps = features_TChw[t].detach().float()
+        norm = torch.linalg.vector_norm(
+            maps, dim=0, keepdim=True
+        )  # over maps, as released code: same rounding
         if not torch.isfinite(norm * norm).all():
             raise ValueError(
-                f"features of frame {t} hold NaN, infinity or values too large to be squared: the backbone's output "
+                f"features of frame {start + t} hold NaN, infinity or values too large to be squared: the backbone's output "
                 "must be finite"
             )
-        if normalise:
-            vectors[t] /= norm.clamp_min(1e-12)
+        vectors[t] = (maps / norm.clamp_min(1e-12) if normalise else maps).flatten(1).T
     return vectors
 
 
