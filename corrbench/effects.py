@@ -9,6 +9,7 @@ three factors random).
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections import Counter
@@ -20,6 +21,7 @@ import numpy as np
 
 from corrbench import scores as sc
 from corrbench import statistics as st
+from corrbench.protocol import KINDS, names, preset
 from corrbench.record import Record
 
 FACTORS = ("method", "protocol", "sequence")
@@ -87,9 +89,9 @@ def grid(records: Sequence[Record], metric: str | None = None) -> Grid:
     shared = {(r.task["name"], r.dataset["digest"], r.kind) for r in records}
     if len(shared) > 1:
         raise ValueError("a grid of methods and protocols needs records of one task on one set of sequences")
-    names = protocol_labels(records)
+    labels = protocol_labels(records)
     cells: dict[tuple[str, str], Record] = {}
-    for record, name in zip(records, names, strict=True):
+    for record, name in zip(records, labels, strict=True):
         cells.setdefault((record.method["name"], name), record)
     methods, protocols = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
     out: list[str] = []
@@ -121,16 +123,23 @@ def protocol_labels(records: Sequence[Record]) -> list[str]:
     for record in records:
         by_name.setdefault((record.kind, record.protocol["name"]), []).append(settings(record))
     labels = []
+    usual = {key: _usual(key[1], key[0], family) for key, family in by_name.items()}
     for record in records:
         name, own = record.protocol["name"], settings(record)
-        family = by_name[record.kind, name]
-        usual = {k: Counter(map(repr, (s.get(k) for s in family))).most_common(1)[0][0] for k in own}
-        changed = [k for k in own if repr(own[k]) != usual[k]]
+        changed = [k for k in own if own[k] != usual[record.kind, name].get(k)]
         labels.append(" ".join([name, *(f"{k}={own[k]}" for k in changed)]))
     return labels
 
 
-def decompose(cube: np.ndarray, names: Sequence[str] = FACTORS) -> tuple[Source, ...]:
+def presets_only(records: Sequence[Record]) -> list[Record]:
+    """The records whose protocol is a preset as it stands, where they are of two presets or more; else
+    all.
+    """
+    kept = [r for r, label in zip(records, protocol_labels(records), strict=True) if "=" not in label]
+    return kept if len({r.protocol["name"] for r in kept}) > 1 else list(records)
+
+
+def decompose(cube: np.ndarray, factors: Sequence[str] = FACTORS) -> tuple[Source, ...]:
     """Sums of squares of main effects and interactions of a full array with one value a cell.
 
     The highest interaction is also the residual. Factors with one level are left out. `ValueError` for NaN.
@@ -149,7 +158,7 @@ def decompose(cube: np.ndarray, names: Sequence[str] = FACTORS) -> tuple[Source,
     mean = {subset: squares[subset] / degrees[subset] for subset in axes}
     return tuple(
         Source(
-            name=" x ".join(names[axis] for axis in subset),
+            name=" x ".join(factors[axis] for axis in subset),
             degrees=degrees[subset],
             squares=squares[subset],
             share=squares[subset] / total if total else math.nan,
@@ -197,6 +206,16 @@ def settings(record: Record) -> dict[str, Any]:
     """The protocol's settings without its name and version."""
     found = record.protocol.get("settings") or {}
     return {k: v for k, v in found.items() if k not in ("name", "version")}
+
+
+def _usual(name: str, kind: str, family: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that most records of a preset have; between equally many, the preset's own."""
+    own = dataclasses.asdict(preset(name, kind)) if name in names() and kind in KINDS else {}
+
+    def times(key: str, value: Any) -> tuple[int, bool]:
+        return sum(s.get(key) == value for s in family), key in own and own[key] == value
+
+    return {key: max((s.get(key) for s in family), key=lambda value: times(key, value)) for key in family[0]}
 
 
 def _effect(cube: np.ndarray, subset: tuple[int, ...]) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from corrbench import scores as sc
-from corrbench.effects import Grid, Source, Stability, explain, grid, stability
+from corrbench.effects import Grid, Source, Stability, explain, grid, presets_only, stability
 from corrbench.report import plots_protocol as plots
 from corrbench.report.model import (
     Cell,
@@ -28,6 +28,8 @@ from corrbench.report.model import (
 from corrbench.report.run import Run, by_task
 from corrbench.switches import Effect, main_effects
 
+AGREEMENTS = 15  # pairs of protocols in a table
+
 
 def page(runs: Sequence[Run]) -> Page | None:
     """The page of all tasks that were run under several protocols; None where there is none."""
@@ -43,7 +45,7 @@ def _sections(name: str, runs: Sequence[Run]) -> list[Section]:
     extent = sc.extent(records[0])
     sections = []
     try:
-        found = grid(records)
+        found = grid(presets_only(records))
     except ValueError:
         found = None  # fewer than 2 x 2: there is nothing to decompose, the switches below may still vary
     if found is not None:
@@ -150,10 +152,12 @@ def best_table(found: Grid, slug: str, extent: str) -> Table:
 
 
 def stability_table(pairs: Sequence[Stability], slug: str, extent: str) -> Table:
-    """Kendall's tau between protocols and the share of method pairs that change order."""
+    """Kendall's tau between protocols and the share of method pairs that change order, least agreement
+    first.
+    """
     rows = tuple(
         Row((text(p.a), text(p.b), number(p.tau, 2), Cell(f"{100 * p.changed:.0f} %", p.changed)))
-        for p in sorted(pairs, key=lambda p: p.tau)
+        for p in sorted(pairs, key=lambda p: p.tau)[:AGREEMENTS]
     )
     columns = (
         Column("protocol"),
@@ -161,7 +165,10 @@ def stability_table(pairs: Sequence[Stability], slug: str, extent: str) -> Table
         Column("Kendall's tau-b", True, "1: the methods rank alike; 0: no relation; −1: reversed"),
         Column("pairs that change order", True),
     )
-    return Table(f"{slug}-order", f"Do protocols rank the methods alike? {extent}", columns, (Group(rows),))
+    note = f"The {AGREEMENTS} pairs of {len(pairs)} that agree least." if len(pairs) > AGREEMENTS else ""
+    return Table(
+        f"{slug}-order", f"Do protocols rank the methods alike? {extent}", columns, (Group(rows),), note
+    )
 
 
 def share_table(single: Sequence[Source], table: Sequence[Source], slug: str, extent: str) -> Table:

@@ -3,14 +3,17 @@
 const data = JSON.parse(document.getElementById("corrbench-data").textContent);
 const articles = [...document.querySelectorAll("main > article")];
 const tip = document.getElementById("tip");
+// a page's id is renamed, so that the browser does not scroll past the header to it by itself
+const pages = new Map(articles.map(a => [a.id, a]));
+for (const a of articles) a.id = "page-" + a.id;
 
 function showPage() {
   const id = decodeURIComponent(location.hash.slice(1));
-  const target = id && document.getElementById(id);
+  const target = pages.get(id) || (id && document.getElementById(id));
   const page = (target && target.closest("article")) || articles[0];
   for (const a of articles) a.classList.toggle("on", a === page);
   for (const a of document.querySelectorAll("nav a")) {
-    if (a.dataset.page === page.id) a.setAttribute("aria-current", "page"); else a.removeAttribute("aria-current");
+    if (pages.get(a.dataset.page) === page) a.setAttribute("aria-current", "page"); else a.removeAttribute("aria-current");
   }
   if (target && target !== page) target.scrollIntoView(); else scrollTo(0, 0);
 }
