@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,6 @@ from corrbench.datasets import badja
 from corrbench.datasets.badja import BADJA
 
 SIZE = (48, 85)
-REAL = os.environ.get("CORRBENCH_DATA", "")
-needs_real = pytest.mark.skipif(
-    not (Path(REAL) / "BADJA").is_dir(), reason="$CORRBENCH_DATA holds no BADJA sequences"
-)
-
-
-@pytest.fixture(autouse=True)
-def no_data_of_this_machine(monkeypatch):
-    monkeypatch.delenv("CORRBENCH_DATA", raising=False)
 
 
 def entry(name: str, frame: int, visible: set[int]) -> dict[str, object]:
@@ -170,9 +160,8 @@ def test_what_is_not_there(data, tmp_path):
         BADJA(data).load("camel")
 
 
-@needs_real
-def test_real_joints_lie_on_the_animal():
-    found = BADJA(REAL)
+def test_real_joints_lie_on_the_animal(real_data):
+    found = BADJA(real_data)
     assert found.official == 7
     near = []
     for name in found.names():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -15,15 +14,6 @@ from corrbench.datasets import jhmdb
 from corrbench.datasets.jhmdb import JHMDB
 
 SIZE = (24, 32)
-REAL = os.environ.get("CORRBENCH_DATA", "")
-needs_real = pytest.mark.skipif(
-    not (Path(REAL) / "JHMDB").is_dir(), reason="$CORRBENCH_DATA holds no JHMDB clips"
-)
-
-
-@pytest.fixture(autouse=True)
-def no_data_of_this_machine(monkeypatch):
-    monkeypatch.delenv("CORRBENCH_DATA", raising=False)
 
 
 def joints(frames: int, seed: int = 0) -> np.ndarray:
@@ -240,9 +230,8 @@ def test_labels_without_frames_and_frames_without_labels(root):
         JHMDB(root)
 
 
-@needs_real
-def test_real_clips_are_read():
-    data = JHMDB(REAL)
+def test_real_clips_are_read(real_data):
+    data = JHMDB(real_data)
     for name in data.names():
         clip = data.load(name)
         assert clip.size == (240, 320)

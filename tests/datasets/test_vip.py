@@ -14,11 +14,6 @@ from corrbench.datasets.vip import VIP
 SIZE = (20, 28)
 
 
-@pytest.fixture(autouse=True)
-def no_data_of_this_machine(monkeypatch):
-    monkeypatch.delenv("CORRBENCH_DATA", raising=False)
-
-
 def mask(seed: int) -> np.ndarray:
     labels = np.random.default_rng(seed).integers(0, 20, SIZE).astype(np.uint8)
     labels[0] = 255

@@ -108,7 +108,9 @@ def test_the_first_mask_survives_the_way_to_the_grid_and_back(name):
     assert numbers["mIoU (no frame 0)"] > 80
     # Frame 0 never goes through the grid: its parts of 40x40 px move by a pixel at most.
     first, _ = task().score(video("a", masks[:1]), found[:1])
-    assert summary.summarise("parts", summary.as_table(first))["mIoU"] > 100 * 39 * 39 / (2 * 40 * 40 - 39 * 39)
+    assert summary.summarise("parts", summary.as_table(first))["mIoU"] > 100 * 39 * 39 / (
+        2 * 40 * 40 - 39 * 39
+    )
 
 
 def test_a_frame_without_annotation_cannot_be_scored():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,6 @@ from corrbench.tasks.pose import PosePropagation, annotated_joints
 
 SIZE = (240, 320)
 TASKS = Path(__file__).parents[2] / "tasks"
-REAL = os.environ.get("CORRBENCH_DATA", "")
-needs_jhmdb = pytest.mark.skipif(
-    not (Path(REAL) / "JHMDB").is_dir(), reason="$CORRBENCH_DATA holds no JHMDB clips"
-)
-needs_badja = pytest.mark.skipif(not (Path(REAL) / "BADJA").is_dir(), reason="$CORRBENCH_DATA holds no BADJA")
 
 
 def clip(name: str, frames: int, seed: int, joints: tuple[str, ...] = JOINTS, **extra: object) -> Sequence:
@@ -244,9 +238,8 @@ def test_task_files_hold_every_setting(name, kind):
     assert protocol.preset("stt", "pose").replace(**resolved["protocol"] or {})
 
 
-@needs_jhmdb
-def test_real_clips_with_labels_that_never_move():
-    built = PosePropagation(dataset=JHMDB(REAL))
+def test_real_clips_with_labels_that_never_move(real_data):
+    built = PosePropagation(dataset=JHMDB(real_data))
     rows = []
     for name in built.dataset.names():
         sequence = built.dataset.load(name)
@@ -257,9 +250,8 @@ def test_real_clips_with_labels_that_never_move():
     assert found["PCK@0.5"] > found["PCK@0.1"]
 
 
-@needs_badja
-def test_real_animals_with_labels_that_never_move():
-    built = PosePropagation(dataset=BADJA(REAL), unit="area")
+def test_real_animals_with_labels_that_never_move(real_data):
+    built = PosePropagation(dataset=BADJA(real_data), unit="area")
     rows = []
     for name in built.dataset.names():
         sequence = built.dataset.load(name)
