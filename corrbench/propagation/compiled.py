@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 SOURCES = (Path(__file__).with_name("native.cpp"), Path(__file__).parents[1] / "metrics" / "davis.cpp")
+HEADERS = (Path(__file__).with_name("native_tile.h"),)
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
 TARGETS = {
     "native": ("-march=native",),
@@ -91,7 +92,7 @@ def _key(command: list[str]) -> str:
     version = subprocess.run(
         [command[0], "--version"], capture_output=True, check=True, text=True, timeout=60
     ).stdout
-    sources = [path.read_text() for path in SOURCES]
+    sources = [path.read_text() for path in (*SOURCES, *HEADERS)]
     parts = (*sources, *command, version, platform.system(), platform.machine(), _processor())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

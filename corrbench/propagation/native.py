@@ -16,7 +16,8 @@ from corrbench.propagation import compiled
 from corrbench.propagation.types import Context, Neighbours, Window, as_vectors, check_count
 
 FACTS = 7  # of a cell, see native.cpp
-KEYS = 32  # of a tile
+QUERIES, KEYS = 8, 32  # of a tile
+MOST_AT_ONCE = 8  # target frames a call: interrupts are seen between calls
 CHUNK = 32  # channels the rotation sums at a time
 ROUNDING = 2.0**-24  # relative, of one fp32 operation
 
@@ -34,7 +35,7 @@ class _Frame(ctypes.Structure):
 class _Search(ctypes.Structure):
     _fields_ = (
         *((n, _INT) for n in ("h", "w", "wide", "channels", "stride", "pairs", "k", "capacity")),
-        *((n, _INT) for n in ("frames", "reaches", "widest", "whole_first", "pruned", "threads")),
+        *((n, _INT) for n in ("frames", "reaches", "whole_first", "pruned")),
         *((n, _POINTER) for n in ("reach", "first_slot", "slots", "context")),
         ("target", _Frame),
         ("slack", _FLOAT),
@@ -48,6 +49,7 @@ class _Rotation(ctypes.Structure):
         *((n, _INT) for n in ("h", "w", "wide", "channels", "stride", "pairs", "threads")),
         *((n, _POINTER) for n in ("vectors", "basis", "out_pairs", "facts")),
         ("error", _FLOAT),
+        ("rest_error", _FLOAT),
     )
 
 
@@ -107,15 +109,17 @@ def search(
     index = torch.empty(total - 1, h * w, k, dtype=torch.int32)
     similarity = torch.empty(total - 1, h * w, k)
     pack = _Packing(library, features_TChw, normalise, pruned, threads)
-    last_use = {f: t for t in range(total) for f in ((t, *context.of(t)) if t else (0,))}
+    last_use = {f: t for t in range(1, total) for f in (t, *context.of(t))}
     held: dict[int, _Held] = {}
     redone = 0
-    for t in range(1, total):
-        slots = context.of(t)
-        for f in {t, *slots} - held.keys():
+    at_once = min(threads, MOST_AT_ONCE)
+    for start in range(1, total, at_once):
+        targets = range(start, min(start + at_once, total))
+        for f in sorted({f for t in targets for f in (t, *context.of(t))} - held.keys()):
             held[f] = pack(f)
-        redone += _search_frame(library, pack, held, t, slots, window, index[t - 1], similarity[t - 1])
-        held = {f: frame for f, frame in held.items() if last_use[f] > t}
+        jobs = [_Job(pack, held, t, context.of(t), window, index[t - 1], similarity[t - 1]) for t in targets]
+        redone += _run(library, jobs, threads)
+        held = {f: frame for f, frame in held.items() if last_use[f] > targets[-1]}
     return Neighbours(index, similarity, (h, w), context), Counts((total - 1) * h * w, redone)
 
 
@@ -129,11 +133,12 @@ class _Packing:
         self.threads = threads
         _, self.channels, self.h, self.w = features.shape
         self.stride = -(-self.channels // 16) * 16
-        self.wide = -(-self.w // 16) * 16 + KEYS
+        self.wide = -(-self.w // 32) * 32 + 2 * KEYS + 16  # tiles reach beyond the border; not a power of 2, for the caches
         self.pairs = max(1, self.channels // 2)  # of all coordinates but the first
-        self.rotation_error = self.channels**0.5 * (CHUNK + self.channels // CHUNK + 2) * 1.01 * ROUNDING
         if pruned:
             self.basis, defect = _principal_directions(self._vectors(0)[:, : self.channels])
+            chain = (CHUNK + self.channels // CHUNK + 2) * 1.01 * ROUNDING  # of one coordinate
+            self.error, self.rest_error = chain + 2 * defect + 8 * ROUNDING, self.channels**0.5 * chain
             self.slack = (self.channels + 2) * 1.01 * ROUNDING + defect + 2e-6
 
     def __call__(self, f: int) -> _Held:
@@ -145,58 +150,62 @@ class _Packing:
         facts = torch.zeros(self.h, FACTS, self.wide)
         rotation = _Rotation(
             self.h, self.w, self.wide, self.channels, self.stride, self.pairs, self.threads,
-            vectors.data_ptr(), self.basis.data_ptr(), pairs.data_ptr(), facts.data_ptr(), self.rotation_error,
+            vectors.data_ptr(), self.basis.data_ptr(), pairs.data_ptr(), facts.data_ptr(), self.error, self.rest_error,
         )  # fmt: skip
         if not self.library.corrbench_rotate(ctypes.byref(rotation)):
-            raise MemoryError
+            raise MemoryError("the neighbour search ran out of memory")
         frame.pairs, frame.facts = pairs.data_ptr(), facts.data_ptr()
         frame.residual, frame.norm = float(facts[:, FACTS - 2].max()), float(facts[:, FACTS - 1].max())
         return _Held(frame, (vectors, pairs, facts))
 
     def _vectors(self, f: int) -> Tensor:
-        vectors = as_vectors(self.features[f : f + 1], self.normalise)[0]
+        vectors = as_vectors(self.features[f : f + 1], self.normalise, start=f)[0]
         return torch.nn.functional.pad(vectors, (0, self.stride - self.channels)).contiguous()
 
 
 def _principal_directions(vectors: Tensor) -> tuple[Tensor, float]:
-    """Orthonormal directions of falling second moment, as tiles (groups, channels, 32), and their distance from that."""
+    """Orthonormal directions of falling second moment, as tiles (groups, channels, 8), and their distance from that."""
     exact = vectors.double()
     directions = torch.linalg.eigh(exact.T @ exact).eigenvectors.flip(1).float()  # a column each
     channels = directions.shape[0]
     wide = directions.double()
     defect = float(torch.linalg.matrix_norm(wide @ wide.T - torch.eye(channels, dtype=torch.float64)))
-    padded = torch.nn.functional.pad(directions, (0, -channels % KEYS))
-    return padded.reshape(channels, -1, KEYS).permute(1, 0, 2).contiguous(), defect
+    padded = torch.nn.functional.pad(directions, (0, -channels % QUERIES))
+    return padded.reshape(channels, -1, QUERIES).permute(1, 0, 2).contiguous(), defect
 
 
-def _search_frame(
-    library: ctypes.CDLL,
-    pack: _Packing,
-    held: dict[int, _Held],
-    t: int,
-    slots: tuple[int, ...],
-    window: Window,
-    index: Tensor,
-    similarity: Tensor,
-) -> int:
-    """Fill in the neighbours of target frame t; how many of its queries were redone."""
-    distinct = tuple(dict.fromkeys(slots))  # in the order of their first slots
-    by_frame = [[slot for slot, f in enumerate(slots) if f == g] for g in distinct]
-    starts = [0]
-    for group in by_frame:
-        starts.append(starts[-1] + len(group))
-    k = index.shape[1]
-    reach = () if window.mask == "none" else window.half_widths()
-    job = _Search(
-        pack.h, pack.w, pack.wide, pack.channels, pack.stride, pack.pairs, k, 2 * k + 44 if pack.pruned else k,
-        len(distinct), len(reach), max(reach, default=0), int(window.sees_all(0)), int(pack.pruned), pack.threads,
-    )  # fmt: skip
-    arrays = [(_INT * len(v))(*v) for v in (reach, starts, [slot for group in by_frame for slot in group])]
-    frames = (_Frame * len(distinct))(*(held[f].frame for f in distinct))
-    job.reach, job.first_slot, job.slots = (ctypes.addressof(array) for array in arrays)
-    job.context, job.target = ctypes.addressof(frames), held[t].frame
-    job.slack = pack.slack if pack.pruned else 0
-    job.index, job.similarity = index.data_ptr(), similarity.data_ptr()
-    if not library.corrbench_search(ctypes.byref(job)):
-        raise MemoryError
-    return int(job.redone)
+class _Job:
+    """The search of one target frame, with all that its structure points to."""
+
+    def __init__(
+        self,
+        pack: _Packing,
+        held: dict[int, _Held],
+        t: int,
+        slots: tuple[int, ...],
+        window: Window,
+        index: Tensor,
+        similarity: Tensor,
+    ) -> None:
+        distinct = tuple(dict.fromkeys(slots))  # in the order of their first slots
+        by_frame = [[slot for slot, f in enumerate(slots) if f == g] for g in distinct]
+        starts = [sum(map(len, by_frame[:n])) for n in range(len(by_frame) + 1)]
+        reach = () if window.mask == "none" else window.half_widths()
+        k = index.shape[1]
+        self.arrays = [(_INT * len(v))(*v) for v in (reach, starts, [slot for group in by_frame for slot in group])]
+        self.frames = (_Frame * len(distinct))(*(held[f].frame for f in distinct))
+        self.held = [held[f] for f in (t, *distinct)]
+        self.search = _Search(
+            pack.h, pack.w, pack.wide, pack.channels, pack.stride, pack.pairs, k, max(256, 4 * k) if pack.pruned else k,
+            len(distinct), len(reach), int(window.sees_all(0)), int(pack.pruned),
+            *map(ctypes.addressof, (*self.arrays, self.frames)),
+            held[t].frame, pack.slack if pack.pruned else 0.0, index.data_ptr(), similarity.data_ptr(),
+        )  # fmt: skip
+
+
+def _run(library: ctypes.CDLL, jobs: list[_Job], threads: int) -> int:
+    """Search some target frames; how many queries were redone."""
+    searches = (_Search * len(jobs))(*(job.search for job in jobs))
+    if not library.corrbench_search(searches, len(jobs), threads):
+        raise MemoryError("the neighbour search ran out of memory")
+    return sum(search.redone for search in searches)
