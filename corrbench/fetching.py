@@ -25,6 +25,8 @@ def fetch_checkpoint(known: Entry, target: Path) -> Path:
     """Fetch `known` to the file `target`, with progress on stderr; `CheckpointMissing` says why it could not be had."""
     if os.environ.get("CORRBENCH_OFFLINE"):
         raise CheckpointMissing(missing(known, target, "$CORRBENCH_OFFLINE forbids to fetch it"))
+    if not known.url and not known.package:
+        raise CheckpointMissing(missing(known, target, "has no public address"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import torch
 
 
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".onnx")
+_OWN = "where you keep it"
+
+
 @dataclass(frozen=True)
 class Keys:
     """How the names in a file become a backbone's; see zoo.toml."""
@@ -57,7 +61,11 @@ class Entry:
     @property
     def source(self) -> str:
         """Where the file comes from, for people: the page, or the package that carries it."""
-        return f"the Python package {self.package}=={self.version}" if self.package else self.page or self.url
+        return (
+            f"the Python package {self.package}=={self.version}"
+            if self.package
+            else self.page or self.url or _OWN
+        )
 
     @property
     def check(self) -> str:
@@ -113,11 +121,23 @@ def names() -> tuple[str, ...]:
 
 
 def entry(name: str) -> Entry:
-    """The zoo's entry `name`; `ValueError` with the known names otherwise."""
+    """The zoo's entry `name`, or one for the file of that name; `ValueError` with the known names otherwise.
+
+    A file of your own (`my-net.safetensors`) is named without its folder, so that a record does not depend on
+    where it lies; its tensors have the backbone's own names.
+    """
     entries = _zoo()[0]
-    if name not in entries:
-        raise ValueError(f"{name!r} is not a checkpoint of the zoo.{did_you_mean(str(name), list(entries))}")
-    return entries[name]
+    if name in entries:
+        return entries[name]
+    if str(name).endswith(_SUFFIXES):
+        file = Path(name).name
+        if file != name:
+            raise ValueError(
+                f"checkpoint {name!r} names a folder; name the file alone, {file!r}, and let $CORRBENCH_CHECKPOINTS name "
+                "its folder, so that the record does not depend on where it lies"
+            )
+        return Entry(name, "weights of your own", file, "not stated", "not stated", "plain")
+    raise ValueError(f"{name!r} is not a checkpoint of the zoo.{did_you_mean(str(name), list(entries))}")
 
 
 def folders() -> list[Path]:

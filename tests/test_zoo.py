@@ -358,6 +358,22 @@ def test_found_by_a_path_and_by_folder(folder: Path, tmp_path: Path) -> None:
     assert zoo.find("crw-r18", [elsewhere]) == elsewhere / "pretrained.pth"
 
 
+def test_a_file_of_your_own_is_named_without_its_folder(folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(_small().state_dict(), folder / "mine.safetensors")
+    other = ResNet(width=8, layer=1, seed=6)
+    found = zoo.load("mine.safetensors", other)
+    assert (found.name, found.path) == ("mine.safetensors", folder / "mine.safetensors")
+    assert torch.equal(other.conv1.weight, _small().conv1.weight)
+    with pytest.raises(ValueError, match=r"names a folder; name the file alone, 'mine\.safetensors'"):
+        zoo.locate("checkpoints/mine.safetensors")
+    with pytest.raises(
+        zoo.CheckpointMissing, match=r"'yours\.pth' .* is not on this machine and .* get it from where you"
+    ):
+        zoo.locate("yours.pth")
+
+
 # The list itself
 
 
