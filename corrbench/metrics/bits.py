@@ -8,6 +8,7 @@ and slices, so the same code runs on numpy (uint64) and on torch (uint8, any dev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 Words = Any  # numpy uint64 or torch uint8: see above
 
 
-def pack_numpy(mask_HW: npt.NDArray[Any], guard: int) -> npt.NDArray[np.uint64]:
-    """Pack the nonzero pixels of one mask into uint64 words (H, ceil((W + guard) / 64))."""
-    height, width = mask_HW.shape
-    rows = np.zeros((height, -(-(width + guard) // 64) * 8), dtype=np.uint8)
-    rows[:, : -(-width // 8)] = np.packbits(mask_HW, axis=1, bitorder="little")
+def pack_numpy(masks_HW: Sequence[npt.NDArray[Any]], guard: int) -> npt.NDArray[np.uint64]:
+    """Pack the nonzero pixels of masks (H, W) into uint64 words (masks, H, ceil((W + guard) / 64))."""
+    height, width = masks_HW[0].shape
+    rows = np.zeros((len(masks_HW), height, -(-(width + guard) // 64) * 8), dtype=np.uint8)
+    for row, mask in zip(rows, masks_HW, strict=True):
+        row[:, : -(-width // 8)] = np.packbits(mask, axis=1, bitorder="little")
     return rows.view("<u8").astype(np.uint64, copy=False)
 
 
@@ -40,16 +42,16 @@ def pack_torch(mask_HW: torch.Tensor, guard: int) -> torch.Tensor:
     return words
 
 
-def cut(words_kHn: npt.NDArray[np.uint64], guard: int) -> tuple[npt.NDArray[np.uint64], int]:
-    """The rows and words that hold any pixel of a stack of masks, with what `boundary` and `dilate` need around them.
+def cut(words_Hn: npt.NDArray[np.uint64], guard: int) -> tuple[npt.NDArray[np.uint64], int]:
+    """The rows and words that hold any pixel of masks (..., H, n), with what `boundary` and `dilate` need around.
 
-    Returns the smaller stack (k, h, m), contiguous, and the image column at which it starts; size 0 where all masks are
-    empty. A pixel's boundary lies up to one row above and one column left of it; a guard of zeros stays on the right.
+    Returns the smaller stack (..., h, m), contiguous, and the image column at which it starts; size 0 where all masks
+    are empty. A pixel's boundary lies up to one row above and one column left of it; a guard of zeros stays on the right.
     """
-    union = np.bitwise_or.reduce(words_kHn, axis=0)
+    union = np.bitwise_or.reduce(words_Hn.reshape(-1, *words_Hn.shape[-2:]), axis=0)
     occupied = np.flatnonzero(union)
     if not len(occupied):
-        return words_kHn[:, :0], 0
+        return words_Hn[..., :0, :], 0
     upper, lower = int(occupied[0]) // union.shape[1], int(occupied[-1]) // union.shape[1]
     top, bottom = max(upper - 1, 0), lower + 2  # a zero row below keeps the last row's rule harmless
     used = np.bitwise_or.reduce(union[upper : lower + 1], axis=0)
@@ -58,7 +60,9 @@ def cut(words_kHn: npt.NDArray[np.uint64], guard: int) -> tuple[npt.NDArray[np.u
     if first and int(used[first]) & 1:
         first -= 1
     free = 64 - int(used[last]).bit_length()
-    return np.ascontiguousarray(words_kHn[:, top:bottom, first : last + 1 - (free - guard) // 64]), 64 * first
+    return np.ascontiguousarray(
+        words_Hn[..., top:bottom, first : last + 1 - (free - guard) // 64]
+    ), 64 * first
 
 
 def boundary(words_Hn: Words, width: int) -> Words:

@@ -30,6 +30,7 @@ Counts = npt.NDArray[np.int64]  # (6, objects, T), in the order of `_counts`
 
 VOID = 255
 BOUND = 0.008  # of the image's diagonal
+_NUMPY_FRAMES = 4  # measured: more leave the cache, fewer spend their time in calls
 _TORCH_PIXELS = 1 << 28  # object pixels that one batch may hold on a device: 0.25 GB as bytes
 
 
@@ -151,18 +152,19 @@ def _arrays(truth: Any, found: Any, device: Any) -> tuple[Any, Any]:
 
 
 def _counts_numpy(truth: Masks, found: Masks, ids: tuple[int, ...], radius: int) -> tuple[Counts, Masks]:
-    """One frame and object at a time, cut to the rows and words that hold any of it: small enough for the cache."""
+    """One object of a few frames at a time, cut to the rows and words that hold any of it: it fits the cache."""
     counts = np.zeros((6, len(ids), len(truth)), dtype=np.int64)
     tops = np.zeros(len(truth), dtype=np.uint8)
-    for t, pair in enumerate(zip(truth, found, strict=True)):
-        tops[t] = pair[1].max()
-        packed = [
-            [bits.pack_numpy(plane, radius) for plane in _planes(mask, max(ids, default=0))] for mask in pair
-        ]
+    for start in range(0, len(truth), _NUMPY_FRAMES):
+        part = slice(start, start + _NUMPY_FRAMES)
+        tops[part] = [mask.max() for mask in found[part]]
+        planes = [_planes(mask, max(ids, default=0)) for masks in (truth, found) for mask in masks[part]]
+        packed = [bits.pack_numpy(digit, radius) for digit in zip(*planes, strict=True)]
         for index, number in enumerate(ids):
-            both, left = bits.cut(np.stack([_object(planes, number) for planes in packed]), radius)
+            words = _object(packed, number)
+            both, left = bits.cut(words.reshape(2, -1, *words.shape[1:]), radius)
             if both.size:
-                counts[:, index, t] = _counts(both, truth.shape[2] - left, radius)
+                counts[:, index, part] = _counts(both, truth.shape[2] - left, radius)
     return counts, tops
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,7 +158,7 @@ def unpacked(words: np.ndarray, width: int) -> np.ndarray:
 def test_boundary_and_disk_by_their_definitions(size: tuple[int, int], density: float) -> None:
     mask = (np.random.default_rng(5).random(size) < density).astype(np.uint8)
     for radius in (1, 2, 5, 8, 18):
-        words = bits.pack_numpy(mask, radius)
+        words = bits.pack_numpy([mask], radius)[0]
         tensor = bits.pack_torch(torch.tensor(mask), radius)
         edges, tensor_edges = bits.boundary(words, size[1]), bits.boundary(tensor, size[1])
         expected = boundary_by_definition(mask)
@@ -174,7 +175,7 @@ def test_boundary_and_disk_by_their_definitions(size: tuple[int, int], density: 
 def test_a_stack_of_masks_is_worked_on_mask_by_mask() -> None:
     masks = (np.random.default_rng(6).random((2, 3, 15, 40)) < 0.4).astype(np.uint8)
     for mask_stack in (
-        np.stack([[bits.pack_numpy(mask, 5) for mask in row] for row in masks]),
+        np.stack([bits.pack_numpy(list(row), 5) for row in masks]),
         bits.pack_torch(torch.tensor(masks), 5),
     ):
         together = bits.dilate(bits.boundary(mask_stack, 40), 5)
@@ -329,7 +330,20 @@ def test_tensors_masks_of_truth_values_and_strided_arrays_are_taken() -> None:
     equal(davis.jaccard_and_boundary(torch.tensor(truth), found, 1, device="cpu"), expected)
 
 
+def test_a_machine_with_a_compiler_uses_it() -> None:
+    """Else a source that does not compile would only skip tests."""
+    assert native.available() == any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+
+
 # ---- what must not change a number
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_how_many_frames_numpy_takes_at_a_time_changes_nothing(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(davis, "_NUMPY_FRAMES", count)
+    equal(by_numpy(CASES["truth0"], CASES["found0"], (1, 2, 3)), (CASES["J0"], CASES["F0"]))
 
 
 @pytest.mark.parametrize("pixels", [1, 100_000, 1 << 28])
