@@ -37,9 +37,11 @@ def test_first_label_on_the_grid_is_that_of_the_released_code(name):
     assert (first - torch.from_numpy(data["first_grid"])).abs().max() <= 1e-6
 
 
-@pytest.mark.parametrize("path", ["reference", "tiled"])
+@pytest.mark.parametrize("path", ["reference", "tiled", "native"])
 @pytest.mark.parametrize("name", MASKS)
 def test_index_maps_are_those_of_the_released_code(name, path):
+    if path == "native" and not runs_here(path):
+        pytest.skip("the native path does not run on this machine")
     data, protocol, first = golden(name)
     size = tuple(int(side) for side in data["frame_size"])
     input_size = data["first_label"].shape
