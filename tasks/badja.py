@@ -1,7 +1,9 @@
 """BADJA on DAVIS sequences: pose propagation from the first annotated frame's animal joints, PCK@0.2 of the mask's size.
 
 Biggs, Roddick, Fitzgibbon, Cipolla, Creatures great and SMAL: Recovering the shape and motion of animals from video, ACCV
-2018. Annotations MIT, frames (DAVIS) CC BY-NC 4.0.
+2018. Annotations MIT, frames (DAVIS) CC BY-NC 4.0. Papers on point tracking print a percentage a video over all of its
+joints, and count joints that the first frame does not show; here it is a percentage a joint over all videos, of joints
+given in the first frame. Do not put the two side by side.
 """
 
 task = dict(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
 
-from corrbench import config, labels, protocol, summary
+from corrbench import config, labels, protocol, runner, summary
 from corrbench.datasets.badja import BADJA
 from corrbench.datasets.jhmdb import JHMDB, JOINTS
 from corrbench.datasets.sequence import Sequence
+from corrbench.metrics import pck
+from corrbench.report import joints
 from corrbench.tasks.pose import PosePropagation, annotated_joints
 
 SIZE = (240, 320)
@@ -98,6 +101,19 @@ def test_rows_of_frames_hold_what_the_numbers_were_made_of():
         hits = sum(row["distance"] is not None and row["distance"] <= 0.2 for row in near)
         assert rows[j]["hits@0.2"] == hits
         assert rows[j]["count"] + rows[j]["lost"] == rows[j]["annotated"] == 3
+
+
+def test_the_reports_confusion_is_that_of_the_metric():
+    sequence = clip("a", 30, 6)
+    prediction = predicted(sequence, 3, noise=60)
+    prediction = np.where(prediction == -1, -1, prediction.clip(1))  # positions lie in the frame or are lost
+    _, frames = task().score(sequence, prediction)
+    run = SimpleNamespace(record=SimpleNamespace(frames=lambda: runner.columns(frames)))
+    found, names = joints.confusion(run)
+    counts = pck.confusion(prediction[1:], sequence.labels[1:], zero_counts=True).double()  # frame 0 is given
+    assert names == JOINTS
+    np.testing.assert_allclose(found, 100 * counts / counts.sum(1, keepdim=True), atol=1e-9)
+    assert 10 < np.trace(found) / 15 < 90
 
 
 def test_what_is_saved_is_read_back_exactly(tmp_path):
