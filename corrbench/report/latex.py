@@ -16,6 +16,7 @@ PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage[T1]{fontenc}
 \usepackage[a4paper,landscape,margin=15mm]{geometry}
 \usepackage{booktabs,adjustbox,caption}
+\setlength{\parindent}{0pt}
 \captionsetup{justification=raggedright,singlelinecheck=false,font=small}
 \begin{document}
 """
@@ -42,7 +43,7 @@ def document(found: Report) -> str:
                     r"\begin{adjustbox}{max width=\textwidth}",
                     tabular(piece).rstrip(),
                     r"\end{adjustbox}",
-                    *([rf"\par\smallskip{{\footnotesize {escape(piece.note)}}}"] if piece.note else []),
+                    *(rf"\par\smallskip{{\footnotesize {escape(words)}}}" for words in _notes(piece)),
                     r"\end{table}",
                 ]
         parts.append(r"\clearpage")
@@ -50,18 +51,23 @@ def document(found: Report) -> str:
 
 
 def tabular(table: Table) -> str:
-    """A booktabs tabular; the conditions of each group stand on a line of their own."""
+    """A booktabs tabular; groups have a line of their own, their conditions in full are comments at the
+    top.
+    """
     width = len(table.columns)
+    notes = [f"% ({i}) {group.note}" for i, group in enumerate(table.groups, start=1) if group.note]
     lines = [
         f"% {table.caption}".replace("\n", " "),
+        *notes,
         r"\begin{tabular}{" + "".join("r" if column.number else "l" for column in table.columns) + "}",
         r"\toprule",
         " & ".join(escape(column.title) for column in table.columns) + r" \\",
     ]
-    for group in table.groups:
+    for i, group in enumerate(table.groups, start=1):
         lines.append(r"\midrule")
         if group.title:
-            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\footnotesize\itshape {escape(group.title)}}} \\")
+            words = f"({i}) {group.title}" if group.note else group.title
+            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\itshape {escape(words)}}} \\")
         lines += [" & ".join(_cell(cell) for cell in row.cells) + r" \\" for row in group.rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
@@ -69,6 +75,12 @@ def tabular(table: Table) -> str:
 def escape(words: str) -> str:
     """Text with everything that LaTeX would read as a command taken literally."""
     return "".join(MARKS.get(c, c) for c in words).replace("\n", " ")
+
+
+def _notes(table: Table) -> list[str]:
+    """What stands below a table: the conditions of its groups in full, then its own notes."""
+    notes = [f"({i}) {group.note}" for i, group in enumerate(table.groups, start=1) if group.note]
+    return notes + table.note.splitlines()
 
 
 def _cell(cell: Cell) -> str:

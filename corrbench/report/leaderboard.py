@@ -49,7 +49,7 @@ def across_tasks(runs: Sequence[Run], columns: int = 10) -> Table | None:
                 for run in group:
                     methods.setdefault(run.label, run)
                     cells[run.label, len(titles) - 1] = measured(run, metric)
-        legend.append(f"({number_}) {conditions(first)}")
+        legend.append(f"({number_}) {' · '.join(conditions(first))}")
     rows = []
     for label, run in methods.items():
         numbers = [cells.get((label, i), Cell("–")) for i in range(2, len(titles))]
@@ -76,7 +76,7 @@ def records_table(kind: str, runs: Sequence[Run]) -> Table:
     for group in by_conditions(runs):
         best = max((run.value for run in group if run.value == run.value), default=None)
         rows = tuple(_record_row(run, metrics, len(group) > 1 and run.value == best) for run in group)
-        groups.append(Group(rows, conditions(group[0])))
+        groups.append(Group(rows, *conditions(group[0])))
     titles = {"vos": "Video object segmentation", "pose": "Pose propagation", "parts": "Part propagation"}
     return Table(
         f"records-{kind}", titles[kind], columns, tuple(groups), filters=("task", "protocol", "backbone")
@@ -98,17 +98,17 @@ def interval_cell(run: Run) -> Cell:
     return Cell(f"[{low:.1f}, {high:.1f}]", high - low, signature=run.record.signature, link=run.link)
 
 
-def conditions(run: Run) -> str:
-    """What holds for every row of a group: data, task, protocol and arithmetic."""
+def conditions(run: Run) -> tuple[str, str]:
+    """What holds for every row of a group: data, task and protocol in short; the protocol's signature and
+    arithmetic.
+    """
     record = run.record
     numerics = record.numerics
     words = [str(numerics.get("device")), str(numerics.get("dtype"))]
     words += ["tf32"] if numerics.get("tf32") else []
     words += [f"autocast {numerics['autocast']}"] if numerics.get("autocast") else []
-    return (
-        f"{sc.extent(record)} · {record.task['name']} v{record.task.get('version')} · {run.protocol} · "
-        f"{record.protocol['signature']} · {' '.join(words)}"
-    )
+    title = f"{sc.extent(record)} · {record.task['name']} v{record.task.get('version')} · {run.protocol}"
+    return title, f"{record.protocol['signature']} · {' '.join(words)}"
 
 
 def _record_row(run: Run, metrics: Sequence[str], best: bool) -> Row:

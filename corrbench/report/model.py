@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows measured under one set of conditions; `title` and `note` say which."""
+    """Rows measured under one set of conditions: `title` says which in short, `note` in full."""
 
     rows: tuple[Row, ...]
     title: str = ""

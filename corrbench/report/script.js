@@ -34,7 +34,6 @@ function sort(th) {
   for (const other of th.parentNode.cells) other.removeAttribute("aria-sort");
   th.setAttribute("aria-sort", down ? "descending" : "ascending");
   for (const body of th.closest("table").tBodies) {
-    if (body.classList.contains("note")) continue;
     for (const row of body.querySelectorAll("tr.open")) close(row.previousElementSibling);
     const rows = [...body.rows].filter(row => !row.classList.contains("g"));
     rows.sort((a, b) => {

@@ -28,7 +28,7 @@ def scores_table(found: Comparison, slug: str = "scores") -> Table:
     return Table(slug, f"{found.metric}, {found.extent}", columns, (Group(rows),))
 
 
-def pairs_table(found: Comparison, slug: str = "pairs", conditions: str = "") -> Table:
+def pairs_table(found: Comparison, slug: str = "pairs", conditions: tuple[str, str] = ("", "")) -> Table:
     """A row per pair: difference, interval, p-values, smallest detectable difference, sequences won."""
     columns = (
         Column("A"),
@@ -59,7 +59,7 @@ def pairs_table(found: Comparison, slug: str = "pairs", conditions: str = "") ->
     )
     note = "; ".join((*found.notes, *(f"{column.title}: {column.note}" for column in columns if column.note)))
     caption = f"Paired differences in {found.metric}, {found.extent}"
-    return Table(slug, caption, columns, (Group(rows, conditions),), note)
+    return Table(slug, caption, columns, (Group(rows, *conditions),), note)
 
 
 def gate_table(gate: Gate) -> Table:

@@ -97,7 +97,7 @@ def scores_table(slug: str, runs: Sequence[Run]) -> Table:
             for metric in present
         }
         rows = tuple(_row(run, present, best if len(group) > 1 else {}) for run in group)
-        groups.append(Group(rows, conditions(group[0])))
+        groups.append(Group(rows, *conditions(group[0])))
     note = "Bold: best of its group. " + "; ".join(f"{c.title}: {c.note}" for c in columns if c.note)
     return Table(
         f"{slug}-scores",
@@ -222,8 +222,3 @@ def _curves(slug: str, runs: Sequence[Run]) -> Plot | None:
         plots.curves(panels, what, f"{slug}-curves"),
         wide=True,
     )
-
-
-def conditions_of(runs: Sequence[Run]) -> list[str]:
-    """The conditions among `runs`, a line each."""
-    return [conditions(group[0]) for group in by_conditions(runs)]

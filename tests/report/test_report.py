@@ -159,7 +159,7 @@ def test_two_signatures_never_share_a_group(written, model):
                 }
                 assert len({sc.group_key(by_signature[s]) for s in found}) == 1
                 assert sc.extent(by_signature[min(found)]) in group.title
-                assert by_signature[min(found)].protocol["signature"] in group.title
+                assert by_signature[min(found)].protocol["signature"] in group.note
                 checked += 1
     assert checked >= 2 * (4 + 1 + 1)
 
