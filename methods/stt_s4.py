@@ -5,6 +5,8 @@ the first convolution. Its search window is wider too (140 instead of 96 pixels 
 `stt-s4`.
 """
 
+_base_ = "./stt.py"  # its training and schedules: the weights have no stride of their own
+
 method = dict(
     type="LabelPropagation",
     backbone=dict(type="ResNet", depth=18, stem_pool="mean", strides=(1, 1, 1, 1), layer=3),  # stride 4
@@ -12,3 +14,5 @@ method = dict(
     checkpoint="stt-r18-s4",
     protocol="stt-s4",
 )
+
+ablations = {"_delete_": True}  # those of stt.py change its geometry

@@ -130,12 +130,13 @@ def _roots(folders: Sequence[str], root: str | None) -> tuple[tuple[Path, ...], 
         raise ValueError(f"folders must be a list of folder names, got {folders!r}")
     found = []
     for folder in folders:
-        if Path(folder).expanduser().is_absolute():
-            if not Path(folder).expanduser().is_dir():
-                raise DataMissing(f"{folder}: there is no such folder of training data")
-            found.append(Path(folder).expanduser())
+        head, _, rest = folder.partition("/")
+        if head:  # below a data root
+            found.append(find_root(head, root, required=()) / rest)
         else:
-            found.append(find_root(folder, root, required=()))
+            found.append(Path(folder))
+        if not found[-1].is_dir():
+            raise DataMissing(f"{found[-1]}: there is no such folder of training data")
     return tuple(found), " + ".join(Path(folder).name for folder in folders)
 
 

@@ -25,7 +25,7 @@ import torch
 
 from corrbench import config, provenance
 from corrbench.datasets.roots import DataMissing
-from corrbench.registry import DATASETS, STAGES, build, did_you_mean
+from corrbench.registry import DATASETS, STAGES, build, did_you_mean, lookup
 from corrbench.training import checkpoint, distributed, loop, speed
 from corrbench.training.journal import Journal
 from corrbench.training.stage import Stage
@@ -249,7 +249,8 @@ def stage_digest(settings: Mapping[str, Any], parent: str | None, seed: int) -> 
 
 def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with each data set replaced by its digest, and a zoo teacher by its file's sha256 where that is known."""
-    plain = dict(settings)
+    idle = lookup(STAGES, settings["type"]).idle(settings)
+    plain = {key: value for key, value in settings.items() if key not in idle}
     plain["dataset"] = {
         "type": settings["dataset"]["type"],
         "digest": build(DATASETS, settings["dataset"]).digest(),

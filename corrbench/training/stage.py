@@ -57,6 +57,11 @@ class Stage:
         if self.autocast not in (None, "bfloat16"):
             raise ValueError(f"{name}: autocast {self.autocast!r} is not known; use None or 'bfloat16'")
 
+    @classmethod
+    def idle(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        """Settings that change nothing under the others, such as those of a loss of weight 0: no part of the digest."""
+        return frozenset()
+
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> nn.Module:
         """The trainable network, started from the preceding stage's backbone weights, or from `seed` without one.
 

@@ -24,11 +24,12 @@ from corrbench.training.stage import Batch, Part, Stage, load_backbone
 class Temporal(Stage):
     """Pairs of neighbouring frames; the defaults are the released code's.
 
-    `levels` are the backbone's layers at which frames are reconstructed, finest first, each with its window's radius;
-    `top` is the layer of the global distillation. `channels` are those of `colour` that may be dropped and are
-    reconstructed; with `dropout=False` the input keeps them. `teacher` is the frozen network's backbone, with the
-    preceding stage's weights, or those of the zoo's checkpoint `teacher_weights`. `gap` frames lie between target and
-    reference. The switches of the local distillation are explained in `losses/distillation.py`.
+    `levels` are the backbone's layers at which frames are reconstructed, finest first, each with its window's radius and
+    its weight (0: not reconstructed there); `top` is the layer of the global distillation. `channels` are those of
+    `colour` that may be dropped and are reconstructed; with `dropout=False` the input keeps them. `teacher` is the
+    frozen network's backbone, with the preceding stage's weights, or those of the zoo's checkpoint `teacher_weights`.
+    `gap` frames lie between target and reference. The switches of the local distillation are explained in
+    `losses/distillation.py`.
 
     `contrast_weight` > 0 trains the preceding `Spatial` stage's loss on the same weights at the same time (joint
     training); its settings, in `contrast`, are filled in from that stage.
@@ -45,7 +46,7 @@ class Temporal(Stage):
     levels: Sequence[int] = (2, 3)
     radii: Sequence[int] = (12, 6)
     top: int = 4
-    reconstruction_weight: float = 1.0
+    reconstruction_weights: Sequence[float] = (1.0, 1.0)
     scale: float = 20.0
     local_weight: float = 1000.0
     quantile: float = 0.7
@@ -62,9 +63,11 @@ class Temporal(Stage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.levels or len(self.levels) != len(self.radii):
+        lengths = {len(self.levels), len(self.radii), len(self.reconstruction_weights)}
+        if not self.levels or len(lengths) > 1:
             raise ValueError(
-                f"Temporal: levels {list(self.levels)} and radii {list(self.radii)} must be one to one"
+                f"Temporal: levels {list(self.levels)}, radii {list(self.radii)} and reconstruction_weights "
+                f"{list(self.reconstruction_weights)} must be one to one"
             )
         if self.local_weight and len(self.levels) != 2:
             raise ValueError(
@@ -76,6 +79,17 @@ class Temporal(Stage):
             raise ValueError(
                 "Temporal: global distillation needs a teacher; give one or set global_weight to 0"
             )
+
+    @classmethod
+    def idle(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        keys: set[str] = set()
+        if not settings["global_weight"]:
+            keys |= {"teacher", "teacher_weights", "temperature", "top"}
+        if not settings["local_weight"]:
+            keys |= {"target", "volume", "score", "threshold", "quantile"}
+        if not settings["contrast_weight"]:
+            keys |= {"contrast"}
+        return frozenset(keys)
 
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> TemporalNetwork:
         student = build(BACKBONES, dict(self.backbone) | ({"seed": seed} if parent is None else {}))
@@ -232,10 +246,12 @@ class TemporalNetwork(nn.Module):
         losses: dict[str, torch.Tensor] = {}
         with torch.autocast(frames.device.type, enabled=False):
             plane = frames[:, channel : channel + 1]
-            for number, (level, radius) in enumerate(zip(stage.levels, stage.radii, strict=True)):
-                losses[f"reconstruction{level}"] = stage.reconstruction_weight * reconstruction(
-                    *_pair(maps[number]), plane[0::2], plane[1::2], radius, stage.scale
-                )
+            settings = zip(stage.levels, stage.radii, stage.reconstruction_weights, maps, strict=False)
+            for level, radius, weight, level_maps in settings:
+                if weight:
+                    losses[f"reconstruction{level}"] = weight * reconstruction(
+                        *_pair(level_maps), plane[0::2], plane[1::2], radius, stage.scale
+                    )
             if stage.local_weight:
                 losses["local"] = stage.local_weight * self._local(maps)
             if top_teacher is not None:

@@ -112,7 +112,9 @@ def test_temporal_losses_are_those_that_the_weights_ask_for(temporal: dict[str, 
 
     assert names() == ["reconstruction2", "reconstruction3", "local", "global"]
     assert names(global_weight=0.0, local_weight=0.0) == ["reconstruction2", "reconstruction3"]
-    assert names(levels=(3,), radii=(6,), local_weight=0.0) == ["reconstruction3", "global"]
+    assert names(reconstruction_weights=(0.0, 1.0), local_weight=0.0) == ["reconstruction3", "global"]
+    one = {"levels": (3,), "radii": (6,), "reconstruction_weights": (1.0,), "local_weight": 0.0}
+    assert names(**one) == ["reconstruction3", "global"]
     assert names(colour="rgb", channels=(0, 1, 2), dropout=False)[:1] == ["reconstruction2"]
 
 
@@ -135,7 +137,7 @@ def test_teacher_stays_as_it_is(temporal: dict[str, Any], tmp_path: Path) -> Non
     ("changes", "words"),
     [
         ({"teacher": None}, "needs a teacher"),
-        ({"levels": (3,), "radii": (6,)}, "needs two levels"),
+        ({"levels": (3,), "radii": (6,), "reconstruction_weights": (1.0,)}, "needs two levels"),
         ({"levels": (2, 3), "radii": (6,)}, "one to one"),
         ({"batch": 3, "accumulate": 2}, "accumulate must divide batch"),
         ({"optimiser": "lamb"}, "optimiser 'lamb' is not known"),

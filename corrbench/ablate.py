@@ -1,0 +1,261 @@
+"""`corrbench ablate`: train what a method's ablations lack, evaluate each, and say how far each is from the full method.
+
+Stages that ablations share are trained once. Everything is kept as it is made (stages by digest, records by key), so the
+same command after an interruption goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from corrbench import config, plan, plugins
+from corrbench.ablation_table import Row, rows_of, write
+from corrbench.record import Record
+from corrbench.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from corrbench.training.cache import StagePlan
+
+FULL = "full method"
+
+Say = Callable[[str], None]
+Run = Callable[[plan.Plan], Record]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The full method or one of its ablations, with one seed. `skipped` says why it cannot be trained, if it cannot."""
+
+    name: str
+    seed: int
+    changes: dict[str, Any]
+    stages: tuple[StagePlan, ...] = ()
+    skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What `ablate` found: the table's rows, the records behind them, loud notes, and the files that were written."""
+
+    method: str
+    task: str
+    schedule: str | None
+    metric: str
+    extent: str
+    rows: tuple[Row, ...]
+    records: dict[tuple[str, int], Record]
+    notes: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+def changes_of(data: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """The dotted changes of a method file's ablation `name`; none for None or the full method."""
+    if name is None or name == FULL:
+        return {}
+    known = data.get("ablations", {})
+    if name not in known:
+        raise ValueError(f"{name!r} is no ablation of this method.{did_you_mean(name, [FULL, *known])}")
+    return dict(known[name])
+
+
+def variants(
+    method: str | Path,
+    *,
+    only: Sequence[str] = (),
+    seeds: int | Mapping[str, int] = 1,
+    seed: int = 0,
+    schedule: str | None = None,
+    overrides: Sequence[str] = (),
+    data: str | Path | None = None,
+    sample: bool = True,
+    device: str = "cpu",
+    estimate: bool = True,
+    fetch: bool = True,
+) -> list[Variant]:
+    """The full method and its ablations (`only`: some of them), each with its seeds and planned stages.
+
+    `seeds` is how many, from `seed` on; or that by name, 1 for names it lacks. `ValueError` for unknown names.
+    """
+    from corrbench.training import cache
+
+    plugins.load_all()
+    file = config.load(plugins.find("methods", str(method)), "method")
+    if not file.data.get("ablations"):
+        raise ValueError(f"{file.path}: has no `ablations = {{...}}`, so there is nothing to ablate")
+    given = plan.split_overrides(overrides)["method"]
+    names = [FULL, *(n for n in only if n != FULL)] if only else [FULL, *file.data["ablations"]]
+    counts = seeds if isinstance(seeds, Mapping) else dict.fromkeys(names, seeds)
+    for name in counts:
+        changes_of(file.data, name)
+    found = []
+    for name in dict.fromkeys(names):
+        changes = given | changes_of(file.data, name)
+        for number in range(seed, seed + counts.get(name, 1)):
+            why = _lacking(cache.variant(file.data, schedule, changes), fetch)
+            stages: tuple[StagePlan, ...] = ()
+            if why is None:
+                stages = cache.plan(
+                    file.data, schedule=schedule, changes=changes, seed=number, root=data, device=device, sample=sample,
+                    estimate=estimate,
+                )  # fmt: skip
+            found.append(Variant(name, number, changes_of(file.data, name), stages, why))
+    return found
+
+
+def _lacking(data: Mapping[str, Any], fetch: bool) -> str | None:
+    """The sentence about a teacher's checkpoint that is not on this machine; None where nothing is missing."""
+    from corrbench import zoo
+
+    for stage in data.get("training", []):
+        name = stage.get("teacher_weights")
+        if name and stage.get("updates", 1) > 0:
+            try:
+                zoo.locate(name, fetch=fetch)
+            except zoo.CheckpointMissing as error:
+                return str(error)
+    return None
+
+
+def describe(found: Sequence[Variant]) -> list[str]:
+    """Lines for people: what would be trained, stages that are shared once, how long it takes, what is left out."""
+    import math
+
+    from corrbench.training import cache, speed
+
+    stages = cache.unique([v.stages for v in found])
+    missing = [s for s in stages if not s.cached]
+    users = {s.digest: [f"{v.name} (seed {v.seed})" for v in found if s in v.stages] for s in stages}
+    lines = [
+        f"{len(found)} variants, {len(stages)} stages, {len(stages) - len(missing)} of them trained already"
+    ]
+    lines += [f"{stage.line()}, for {_some(users[stage.digest])}" for stage in missing]
+    total = sum(stage.seconds for stage in missing)
+    if missing and not math.isnan(total):
+        lines.append(f"training all of it takes about {speed.words(total)} on this machine")
+    lines += [f"left out: {v.name}: {v.skipped}" for v in found if v.skipped and v.seed == found[0].seed]
+    return lines
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def ablate(
+    method: str | Path,
+    task: str | Path,
+    *,
+    only: Sequence[str] = (),
+    seeds: int | Mapping[str, int] = 1,
+    seed: int = 0,
+    schedule: str | None = None,
+    protocol: str | None = None,
+    overrides: Sequence[str] = (),
+    data: str | Path | None = None,
+    sample: bool = True,
+    out: str | Path = "runs",
+    device: str | None = None,
+    autocast: str | None = None,
+    report: str | Path = "reports/ablation",
+    progress: bool = True,
+    say: Say = print,
+    run: Run | None = None,
+) -> Ablation:
+    """Train and evaluate the full method and its ablations, and write the table as Markdown, JSON, CSV and a bar plot.
+
+    A variant that cannot be trained (a teacher's checkpoint is missing, the loss became NaN) is in the table with its
+    reason. `run` evaluates a plan (default: `runner.execute`); `say` is given progress lines.
+    """
+    from corrbench import api, runner
+    from corrbench import scores as sc
+    from corrbench.training import cache, loop
+
+    numerics = api.numerics(device, autocast)
+    common: dict[str, Any] = {"overrides": overrides, "data": data, "sample": sample}
+    found = variants(
+        method,
+        only=only,
+        seeds=seeds,
+        seed=seed,
+        schedule=schedule,
+        device=numerics.device,
+        estimate=progress,
+        **common,
+    )
+    for line in describe(found):
+        say(line)
+    file = config.load(plugins.find("methods", str(method)), "method")
+    given = plan.split_overrides(overrides)["method"]
+    records: dict[tuple[str, int], Record] = {}
+    reasons: dict[str, str] = {v.name: v.skipped for v in found if v.skipped}
+    notes: dict[str, None] = {}
+    for variant in found:
+        if variant.skipped:
+            continue
+        try:
+            trained = cache.train_missing(
+                file.data, schedule=schedule, changes=given | variant.changes, seed=variant.seed, root=data,
+                device=numerics.device, sample=sample, progress=progress, say=lambda text: None,
+            )  # fmt: skip
+        except loop.Diverged as error:
+            reasons[variant.name] = f"seed {variant.seed}: {error}"
+            say(f"{variant.name}, {reasons[variant.name]}")
+            continue
+        planned = plan.make(
+            method, task, protocol=protocol, overrides=overrides, data=Path(data) if data else None, sample=sample,
+            out=out, numerics=numerics, weights=weights_of(file.name, variant, trained), changes=variant.changes,
+            label=f"{variant.name} {schedule or 'as-written'} s{variant.seed}",
+        )  # fmt: skip
+        for text in (*trained.notes, *planned.notes):
+            if text not in notes:
+                say(text)
+            notes[text] = None
+        record = (run or runner.execute)(planned)
+        records[variant.name, variant.seed] = record
+        metric = sc.headline(record)
+        say(f"{variant.name}, seed {variant.seed}: {metric} {record.summary[metric]:.1f}")
+    if not any(name == FULL for name, _ in records):
+        raise ValueError(
+            f"{file.path}: the full method could not be trained ({reasons.get(FULL, 'no reason')})"
+        )
+    rows = rows_of(records, FULL, reasons, [v.name for v in found])
+    first = next(iter(records.values()))
+    result = Ablation(
+        file.name,
+        first.task["name"],
+        schedule,
+        sc.headline(first),
+        sc.extent(first),
+        tuple(rows),
+        records,
+        tuple(notes),
+        (),
+    )
+    stages = [
+        s.folder for s in cache.unique([v.stages for v in found]) if (s.folder / "stage.json").is_file()
+    ]
+    files = write(result, Path(report), stages)
+    return Ablation(**{**vars(result), "files": tuple(files)})
+
+
+def weights_of(method: str, variant: Variant, trained: Any) -> plan.Weights:
+    """A training run's weights as a run's plan takes them."""
+    info = trained.info
+    return plan.Weights(
+        name=f"{method} trained here ({variant.name}, {info['schedule'] or 'as written'}, seed {variant.seed})",
+        path=trained.path,
+        sha256=trained.sha256,
+        licence="that of the training data",
+        trained={
+            "schedule": info["schedule"],
+            "seed": info["seed"],
+            "ablation": None if variant.name == FULL else variant.name,
+            "synthetic": info["synthetic"],
+            "stages": [
+                {k: stage[k] for k in ("type", "digest", "updates", "data", "device", "sha256")}
+                for stage in info["stages"]
+            ],
+        },
+    )
