@@ -28,10 +28,8 @@ from corrbench.registry import DATASETS
 from corrbench.words import did_you_mean
 
 SEQUENCES = ("bear", "camel", "cows", "dog-agility", "dog", "horsejump-high", "horsejump-low")
-# The 20 joints that the authors evaluate, by their number in the file and their name in the authors'
-# catalogue. That
-# catalogue names 35 the right and 36 the left ear, its comments the other way round; the names follow the
-# code.
+# The 20 joints that the authors evaluate, by their number in the file and their name in the authors' catalogue.
+# That catalogue names 35 the right and 36 the left ear, its comments the other way round; the names follow the code.
 JOINTS = {
     8: "upper right 1", 9: "upper right 2", 10: "upper right 3",
     12: "upper left 1", 13: "upper left 2", 14: "upper left 3", 15: "neck",
@@ -50,8 +48,7 @@ ORIGINAL_SIZE = (1080, 1920)
 
 @dataclass(frozen=True)
 class Annotation:
-    """The joints of one frame: float32 `(20, 2)` xy pixels of the 1920x1080 original, NaN where not "
-    "visible."""
+    """The joints of one frame: float32 `(20, 2)` xy pixels of the 1920x1080 original, NaN where not visible."""
 
     frame: int
     joints: np.ndarray
@@ -119,8 +116,7 @@ class BADJA:
         return Sequence(name, frames, size, tuple(labels), tuple(JOINTS.values()), extra)
 
     def digest(self) -> str:
-        """sha256 over names, frame counts and the content of annotations, frames and annotated frames' "
-        "masks."""
+        """sha256 over names, frame counts and the content of annotations, frames and annotated frames' masks."""
         return self._digest
 
     @cached_property
@@ -163,8 +159,7 @@ class BADJA:
 
 
 def read_annotations(path: str | Path) -> tuple[Annotation, ...]:
-    """The annotated frames of one of the authors' files, by frame number; `ValueError` naming the file "
-    "otherwise."""
+    """The annotated frames of one of the authors' files, by frame number; `ValueError` naming the file otherwise."""
     path = Path(path)
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
@@ -224,8 +219,7 @@ def _point(where: str, row_column: Any) -> tuple[float, float]:
 
 
 def mask_area(path: Path, size: tuple[int, int]) -> int:
-    """Pixels of a mask that are not background, whatever number they have; `ValueError` where there is "
-    "none."""
+    """Pixels of a mask that are not background, whatever number they have; `ValueError` where there is none."""
     area = int(np.count_nonzero(read_index_mask(path, size)))
     if area == 0:
         raise ValueError(

@@ -176,8 +176,7 @@ def read_joint_positions(path: str | Path, joints: int = len(JOINTS)) -> np.ndar
 
 
 def load_matlab(path: Path, name: str) -> np.ndarray:
-    """The numeric array `name` of a Matlab file as float64; `ValueError` naming the file for anything "
-    "else."""
+    """The numeric array `name` of a Matlab file as float64; `ValueError` naming the file for anything else."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
