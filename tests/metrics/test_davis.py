@@ -172,6 +172,21 @@ def test_boundary_and_disk_by_their_definitions(size: tuple[int, int], density: 
         np.testing.assert_array_equal(unpacked(bits.dilate(tensor_edges, radius).numpy(), size[1]), near)
 
 
+@pytest.mark.parametrize("left", [0, 1, 63, 64, 65, 128])
+@pytest.mark.parametrize("right", [129, 191, 192, 193, 199, 200])
+def test_cutting_keeps_the_boundary_where_a_mask_begins_and_ends_at_a_word(left: int, right: int) -> None:
+    mask = np.zeros((20, 200), np.uint8)
+    mask[4:15, left:right] = 1
+    small, start = bits.cut(bits.pack_numpy([mask], 8), 8)
+    edges = bits.boundary(small, 200 - start)
+    expected = boundary_by_definition(mask)
+    assert bits.count(edges).tolist() == [expected.sum()]
+    near = unpacked(bits.dilate(edges, 8)[0], right - start)  # beyond is the guard
+    y, x = np.mgrid[-8:9, -8:9]
+    whole = binary_dilation(expected, x * x + y * y <= 64)
+    np.testing.assert_array_equal(near, whole[3 : 3 + len(near), start:right])
+
+
 def test_a_stack_of_masks_is_worked_on_mask_by_mask() -> None:
     masks = (np.random.default_rng(6).random((2, 3, 15, 40)) < 0.4).astype(np.uint8)
     for mask_stack in (
