@@ -1,6 +1,6 @@
-"""The definition of propagation, written to be read: dense affinity, one frame at a time.
+"""The definition of propagation, written to be read: dense affinity, some hundred queries of a frame at a time.
 
-Slow (the whole affinity of a frame is built) and short. Everything else in this package must agree with it.
+Slow (every query meets every key of every context frame) and short. Everything else in this package must agree with it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from torch import Tensor
 from corrbench.propagation.types import Context, Neighbours, Window, as_vectors, check_count
 from corrbench.protocol import Protocol
 
+QUERIES = 512  # at once; changes memory only
 
-def similarities(vectors: Tensor, t: int, window: Window, context: Context, grid: tuple[int, int]) -> Tensor:
-    """Similarity of the queries of frame t to every key, (h*w, slots, h*w) float32, -inf where masked.
+
+def similarities(
+    vectors: Tensor, t: int, queries: slice, window: Window, context: Context, grid: tuple[int, int]
+) -> Tensor:
+    """Similarity of some queries of frame t to every key, (queries, slots, h*w) float32, -inf where masked.
 
     Float32 sums, as in released code: the golden outputs hold ties that only float32 breaks the same way. A frame's
     affinity is computed once, so copies of it in several slots tie exactly.
     """
     h, w = grid
     slots = context.of(t)
-    seen = window.dense(h, w)
-    per_frame = {f: vectors[t] @ vectors[f].T for f in set(slots)}
+    seen = window.dense(h, w)[queries].to(vectors.device)
+    per_frame = {f: vectors[t, queries] @ vectors[f].T for f in set(slots)}
     whole = [window.sees_all(slot) for slot in range(len(slots))]
     masked = [
         per_frame[f] if whole[slot] else per_frame[f].masked_fill(~seen, -torch.inf)
@@ -38,18 +42,19 @@ def neighbours(
     vectors = as_vectors(features_TChw, normalise)
     frames, cells = vectors.shape[:2]
     h, w = features_TChw.shape[2:]
-    index = torch.full((frames - 1, cells, k), -1, dtype=torch.int32)
-    similarity = torch.full((frames - 1, cells, k), -torch.inf)
+    index = torch.full((frames - 1, cells, k), -1, dtype=torch.int32, device=vectors.device)
+    similarity = torch.full((frames - 1, cells, k), -torch.inf, device=vectors.device)
     for t in range(1, frames):
-        every = similarities(vectors, t, window, context, (h, w)).flatten(1)
-        value, order = best(every, k)
-        similarity[t - 1, :, : value.shape[1]] = value
-        index[t - 1, :, : value.shape[1]] = order.masked_fill(value == -torch.inf, -1).int()
+        for queries in _some(cells):
+            every = similarities(vectors, t, queries, window, context, (h, w)).flatten(1)
+            value, order = best(every, k)
+            similarity[t - 1, queries, : value.shape[1]] = value
+            index[t - 1, queries, : value.shape[1]] = order.masked_fill(value == -torch.inf, -1).int()
     return Neighbours(index, similarity, (h, w), context)
 
 
 def average(similarity: Tensor, keys: Tensor, temperature: float, topk: int | None, scope: str) -> Tensor:
-    """Labels (h*w, classes) of the queries from `similarities` (h*w, slots, h*w) and key labels (slots, h*w, classes).
+    """Labels (queries, classes) from `similarities` (queries, slots, h*w) and the keys' labels (slots, h*w, classes).
 
     `joint`: the best `topk` of all slots, softmax over them. `frame`: softmax over each slot, its best `topk` kept
     without renormalising, mean over the slots. Among equals the lower index is chosen.
@@ -105,9 +110,18 @@ def carry(features_TChw: Tensor, first_label_Chw: Tensor, protocol: Protocol) ->
     frames, _, h, w = features_TChw.shape
     labels, memory = [first_label_Chw.float()], [first_label_Chw.float()]
     for t in range(1, frames):
-        similarity = similarities(vectors, t, window, context, (h, w))
         keys = torch.stack([memory[f].flatten(1).T for f in context.of(t)])  # (slots, h*w, classes)
-        label = average(similarity, keys, protocol.temperature, protocol.topk, protocol.topk_scope)
-        labels.append(label.T.reshape(-1, h, w))
+        parts = [
+            average(
+                similarities(vectors, t, queries, window, context, (h, w)),
+                keys, protocol.temperature, protocol.topk, protocol.topk_scope,
+            )
+            for queries in _some(h * w)
+        ]  # fmt: skip
+        labels.append(torch.cat(parts).T.reshape(-1, h, w))
         memory.append(store(labels[t], protocol.stored))
     return torch.stack(labels)
+
+
+def _some(cells: int) -> list[slice]:
+    return [slice(start, start + QUERIES) for start in range(0, cells, QUERIES)]
