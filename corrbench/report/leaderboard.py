@@ -45,7 +45,14 @@ def across_tasks(runs: Sequence[Run], columns: int = 10) -> Table | None:
         first = group[0]
         for metric in few(first)[: 2 if first.record.kind == "pose" else 1]:
             if len(titles) - 2 < columns:
-                titles.append(Column(f"{metric} {task} ({number_})", True))
+                words = (
+                    ""
+                    if sc.complete(first.record)
+                    else " synthetic"
+                    if first.record.dataset["synthetic"]
+                    else " part"
+                )
+                titles.append(Column(f"{metric} {task}{words} ({number_})", True))
                 for run in group:
                     methods.setdefault(run.label, run)
                     cells[run.label, len(titles) - 1] = measured(run, metric)

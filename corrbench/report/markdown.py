@@ -70,13 +70,21 @@ def _pipes(found: Table, group: Group, rows: int) -> str:
         "| " + " | ".join("---:" if column.number else "---" for column in found.columns) + " |",
     ]
     for row in group.rows[:rows]:
-        lines.append("| " + " | ".join(_cell(cell) for cell in row.cells) + " |")
+        before = ["", *(cell.link for cell in row.cells)]
+        lines.append(
+            "| "
+            + " | ".join(_cell(c, c.link != link) for c, link in zip(row.cells, before, strict=False))
+            + " |"
+        )
     return "\n".join(lines)
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, linked: bool) -> str:
+    """A cell; a link that the cell before it has too is left out, it would only repeat itself along the
+    row.
+    """
     words = f"**{escape(cell.text)}**" if cell.strong else escape(cell.text)
-    return f"[{words}]({cell.link})" if cell.link else words
+    return f"[{words}]({cell.link})" if cell.link and linked else words
 
 
 def _small(words: str) -> str:

@@ -60,7 +60,7 @@ def page(
     if drawn is not None:
         items.append(drawn)
     if items:
-        sections.append(Section(f"{slug}-plots", "Speed and time", tuple(items)))
+        sections.append(Section(f"{slug}-plots", "Speed, and quality over time", tuple(items)))
     if kind == "pose":
         sections.append(joints.joint_section(slug, first))
     if kind == "parts":
