@@ -89,7 +89,7 @@ class DAISY(nn.Module):
     """DAISY (Tola, Lepetit & Fua, PAMI 2010) centred on every cell, sums to 1 (l1 normalisation).
 
     The same numbers as `skimage.feature.daisy(step=cell, radius=..., rings=..., histograms=...,
-    orientations=...)` of the grey frame continued by its border pixels, about a hundred times as fast: the
+    orientations=...)` of the grey frame continued by its border pixels, in a fraction of the time: the
     Gaussians are evaluated at the sampled points only. The descriptor of cell i is centred on pixel cell * i
     + cell // 2. For inputs in `colour="raw"`. Input (B, 3, H, W), output (B, (rings * histograms + 1) *
     orientations, ceil(H / cell), ceil(W / cell)).

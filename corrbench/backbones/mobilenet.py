@@ -4,31 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v2
 
 from corrbench.registry import BACKBONES
 
-_STRIDES = (
-    2,
-    2,
-    4,
-    4,
-    8,
-    8,
-    8,
-    16,
-    16,
-    16,
-    16,
-    16,
-    16,
-    16,
-    32,
-    32,
-    32,
-    32,
-    32,
-)  # after each of the 19 blocks
+_STRIDES = (2,) * 2 + (4,) * 2 + (8,) * 3 + (16,) * 7 + (32,) * 5  # after each of the 19 blocks
 
 
 @BACKBONES.register_module()
@@ -44,6 +23,8 @@ class MobileNetV2(nn.Module):
     """
 
     def __init__(self, layer: int = 14, stride: int = 8, dilate: bool = True, seed: int = 0) -> None:
+        from torchvision.models import mobilenet_v2  # half a second that other backbones need not wait for
+
         super().__init__()
         if not 1 <= layer <= len(_STRIDES):
             raise ValueError(

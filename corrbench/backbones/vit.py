@@ -97,10 +97,10 @@ class ViT(nn.Module):
     the keys of block `layer`, heads side by side (Amir et al., 2021). The class token and the registers are
     dropped.
 
-    Positions are brought to the input's grid by bicubic interpolation (a = -0.75, align_corners=False). With `offset`
-    0.1, as DINO and DINOv2 release it, by the scale factor (cells + 0.1) / grid, which moves the sampling points a
-    little; with `offset` 0 by the size alone (transformers; DINOv2 with registers, which also sets `antialias`). The
-    learnt grid is used as it is when the input has it.
+    Positions are brought to the input's grid by bicubic interpolation (a = -0.75, align_corners=False). With
+    `offset` 0.1, as DINO and DINOv2 release it, by the scale factor (cells + 0.1) / grid, which moves the
+    sampling points a little; with `offset` 0 by the size alone (transformers; DINOv2 with registers, which
+    also sets `antialias`). The learnt grid is used as it is when the input has it.
 
     Input (B, 3, H, W) with sides that are multiples of `patch` (`multiple`); output (B, channels, H / patch,
     W / patch). Without a checkpoint the weights are drawn from `seed` (normal, deviation 0.02).
