@@ -71,7 +71,7 @@ class _Opened:
     def kind(self) -> str:
         if self.colour < 0:
             return f"a {self.image.format} file of mode {self.image.mode}"
-        return f"a {self.depth}-bit {PNG_COLOURS.get(self.colour, 'unknown')} PNG"
+        return f"{'an' if self.depth == 8 else 'a'} {self.depth}-bit {PNG_COLOURS.get(self.colour, 'unknown')} PNG"
 
 
 def _open(path: Path, role: str, size: Size | None = None, decode: bool = True) -> _Opened:

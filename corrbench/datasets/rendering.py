@@ -1,5 +1,4 @@
-"""Layers of cut-out photographs, moved exactly, painted back to front: frames, masks, parts and optical "
-"flow."""
+"""Layers of cut-out photographs, moved exactly, painted back to front: frames, masks, parts and optical flow."""
 
 from __future__ import annotations
 
@@ -40,8 +39,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Light:
-    """Lighting over time: exposure and colour swings, a darkening drift, and a band of shadow that sweeps "
-    "the frame."""
+    """Lighting over time: exposure and colour swings, a darkening drift, and a band of shadow that sweeps the frame."""
 
     swing: float = 0.0
     period: float = 20.0
@@ -65,8 +63,7 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is rendered: layers back to front, `size` (h, w), `frames`, lighting, shutter (0 to 1 frames), "
-    "noise."""
+    """What is rendered: layers back to front, `size` (h, w), `frames`, lighting, shutter (0 to 1 frames), noise."""
 
     name: str
     size: tuple[int, int]
@@ -195,8 +192,7 @@ def _window(layer: Layer, warp: Warp, size: tuple[int, ...]) -> tuple[slice, sli
 
 
 def uniform(seed: int, count: int) -> np.ndarray:
-    """Uniform numbers in [0, 1) from PCG64's raw bits, which numpy keeps the same for ever (its `random` it "
-    "may not)."""
+    """Uniform numbers in [0, 1) from PCG64's raw bits, which numpy keeps the same for ever (its `random` it may not)."""
     return (np.random.PCG64(seed).random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

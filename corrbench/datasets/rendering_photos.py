@@ -64,15 +64,17 @@ def resized(pixels: np.ndarray, scale: float) -> np.ndarray:
 
 def tinted(pixels: np.ndarray, dark: Colour, bright: Colour, contrast: float = 1.0) -> np.ndarray:
     """A grey photograph's tones spread between two colours."""
-    grey = pixels.mean(-1)
-    tone = np.clip(0.5 + contrast * (grey - grey.mean()) / 128.0, 0.0, 1.0)[..., None]
+    grey = (pixels[..., 0].astype(np.float64) + pixels[..., 1] + pixels[..., 2]) / 3.0
+    middle = (
+        round(float(grey.mean()) * 64) / 64
+    )  # how numpy sums differs between versions: drop the last digits
+    tone = np.clip(0.5 + contrast * (grey - middle) / 128.0, 0.0, 1.0)[..., None]
     return np.asarray(dark) * (1 - tone) + np.asarray(bright) * tone
 
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A photograph on an object's plane: `channels` float32 `(3, h, w)`, `centre` the texel at the plane's "
-    "origin."""
+    """A photograph on an object's plane: `channels` float32 `(3, h, w)`, `centre` the texel at the plane's origin."""
 
     channels: np.ndarray
     centre: tuple[float, float]

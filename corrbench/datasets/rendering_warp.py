@@ -98,8 +98,7 @@ def turned(
 
 @dataclass(frozen=True)
 class Drift:
-    """A motion: straight drift, sway, rotation, rocking, zoom, and elastic waves; angles in radians, times "
-    "in frames."""
+    """A motion: straight drift, sway, rotation, rocking, zoom, and elastic waves; angles in radians, times in frames."""
 
     start: tuple[float, float]
     velocity: tuple[float, float] = (0.0, 0.0)

@@ -27,8 +27,7 @@ SIDES = ("right", "left")
 
 @dataclass(frozen=True)
 class Pose:
-    """Joint angles, (right, left); a limb at 0 hangs down, positive ones swing forward (+x) or, in front "
-    "view, outward."""
+    """Joint angles, (right, left); a limb at 0 hangs down, positive ones swing forward (+x) or, in front view, outward."""
 
     shoulders: tuple[float, float] = (0.0, 0.0)
     elbows: tuple[float, float] = (0.1, 0.1)
@@ -44,8 +43,7 @@ Gait = Callable[[float], Pose]
 
 @dataclass(frozen=True)
 class Cycle:
-    """A periodic gait: each angle is `rest + swing * sin(2 pi (t / period + phase))`, left half a period "
-    "later."""
+    """A periodic gait: each angle is `rest + swing * sin(2 pi (t / period + phase))`, left half a period later."""
 
     period: float = 14.0
     shoulder: tuple[float, float, float] = (0.0, 0.0, 0.0)  # rest, swing, phase

@@ -14,6 +14,7 @@ from PIL import Image
 from corrbench.datasets.rendering import Frame, Scene, flow, render_frame, top_layers
 from corrbench.datasets.synthetic_people import CLIPS, PART_SCENES, Clip
 from corrbench.datasets.synthetic_scenes import SCENES
+from corrbench.indexed_png import encode
 
 QUICK = 1  # zlib level: twice as fast as the default, a tenth larger
 MATLAB_ORIGIN = 1.0
@@ -39,8 +40,7 @@ def write_davis(root: Path, with_flow: bool = False) -> dict[str, str]:
 
 
 def write_jhmdb(root: Path) -> dict[str, str]:
-    """`Rename_Images/synthetic`, `joint_positions/synthetic`; joints in Matlab's 1-based pixels, and their "
-    "visibility."""
+    """`Rename_Images/synthetic`, `joint_positions/synthetic`; joints in Matlab's 1-based pixels, and their visibility."""
     from scipy.io import savemat
 
     content = {}
@@ -75,8 +75,7 @@ def write_vip(root: Path) -> dict[str, str]:
 
 
 def joints(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
-    """Joints of all frames: float64 `(T, 15, 2)` xy, and bool `(T, 15)` where the figure's own surface "
-    "shows there."""
+    """Joints of all frames: float64 `(T, 15, 2)` xy, and bool `(T, 15)` where the figure's own surface shows there."""
     scene = clip.scene
     h, w = scene.size
     position = np.stack([clip.figure.joints(t) for t in range(scene.frames)])
@@ -97,18 +96,6 @@ def write_flo(path: Path, field: np.ndarray) -> None:
         stream.write(field.astype("<f4").tobytes())
 
 
-def palette() -> list[int]:
-    """The colours that DAVIS (and Pascal VOC) give to indices: three bits of the index to each channel, "
-    "high bits first."""
-    colours = np.zeros((256, 3), np.uint8)
-    for index in range(256):
-        for bit in range(8):
-            for channel in range(3):
-                if index >> (3 * bit + channel) & 1:
-                    colours[index, channel] |= 1 << (7 - bit)
-    return [int(v) for v in colours.ravel()]
-
-
 def _written(
     scene: Scene,
     frames: Path,
@@ -119,16 +106,13 @@ def _written(
     step: int = 1,
 ) -> str:
     """Render and write a scene; sha256 over its pixels and labels."""
-    colours = palette()
 
     def one(t: int) -> str:
         frame = render_frame(scene, t)
         name = pattern.format(first + t * step) + ".png"
         Image.fromarray(frame.image).save(frames / name, compress_level=QUICK)
         if masks is not None:
-            indexed = Image.fromarray(label(frame))
-            indexed.putpalette(colours)
-            indexed.save(masks / name)
+            (masks / name).write_bytes(encode(label(frame)))
         return _digest([frame.image.tobytes(), label(frame).tobytes()])
 
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:

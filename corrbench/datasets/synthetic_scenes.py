@@ -25,6 +25,8 @@ BRICK = ((92, 40, 30), (214, 176, 156))
 STONE = ((44, 46, 52), (206, 202, 196))
 DENIM = ((22, 30, 62), (110, 128, 172))
 SKIN = ((150, 95, 72), (236, 188, 158))
+HAY = ((58, 34, 20), (206, 164, 124))
+SLATE = ((38, 42, 50), (190, 192, 194))
 BRONZE = ((40, 26, 14), (222, 188, 132))
 
 WALK = Cycle(
@@ -67,7 +69,7 @@ def fixed_to(ground: Motion, x: float, y: float, angle: float = 0.0) -> Motion:
 
 
 def cat() -> Scene:
-    """One cat, elastic, on grass; the camera pans; a patch of the same fur lies in the background."""
+    """One cat, elastic, on dry grass of its own colours; the camera pans past a patch of the same fur."""
     ground = Drift(MIDDLE, velocity=(-2.6, 0.5), rock=0.02, period=20)
     head, shape = cutout("cat", 112)
     purr = (Wave((3.2, 1.2), (0.05, 0.07), 0.3, 0.55), Wave((0.8, 2.4), (0.09, -0.05), 1.1, -0.4))
@@ -77,7 +79,7 @@ def cat() -> Scene:
         SIZE,
         FRAMES,
         (
-            Layer(surface("grass", 1.0, tint=GRASS), ground),
+            Layer(surface("grass", 1.0, tint=HAY), ground),
             Layer(fur[0], fixed_to(ground, 120, 40), fur[1], shade=6),
             Layer(
                 head,
@@ -87,13 +89,13 @@ def cat() -> Scene:
                 shade=10,
             ),
         ),
+        light=Light(fade=0.015, band=0.25, band_width=110, band_speed=7),
         seed=1,
     )
 
 
 def cups() -> Scene:
-    """Two equal cups that cross, one over the other, and a third that stands there; under a swinging "
-    "light."""
+    """Two equal cups that cross, one over the other, and a third that stands there; under a swinging light."""
     ground = Drift(MIDDLE, velocity=(0.8, -0.4), spin=0.004)
     plate, round_ = cutout("cup", 92)
     return Scene(
@@ -161,8 +163,7 @@ def herd() -> Scene:
 
 
 def street() -> Scene:
-    """Three figures, two labelled: a walker and a runner cross behind a pillar, the third wears the "
-    "walker's clothes."""
+    """Three figures, two labelled: a walker and a runner cross behind a pillar, the third wears the walker's clothes."""
     ground = Drift(MIDDLE, velocity=(-1.2, 0.0))
     orange = surface("astronaut", 0.45, (200, 330))
     flag = surface("astronaut", 0.4, (40, 200))
@@ -210,8 +211,7 @@ def street() -> Scene:
 
 
 def camouflage() -> Scene:
-    """Four patches of gravel, brick, grass and tissue that rotate and swell on gravel; one hides under "
-    "another."""
+    """Four grey patches, of gravel, brick, grass and moon, turn and swell on gravel; some hide others."""
     ground = Drift(MIDDLE, velocity=(1.5, 1.0), spin=-0.006)
     stone = surface("gravel", 0.8, tint=STONE)
     pieces = (
@@ -220,17 +220,22 @@ def camouflage() -> Scene:
             Drift((92, 76), (5.2, 2.2), spin=0.05),
         ),
         (
-            patch(40, 12, surface("brick", 0.6, tint=BRICK)),
+            patch(40, 12, surface("brick", 0.6, tint=SLATE)),
             Drift((330, 72), (-4.6, 3.2), spin=-0.06, zoom=0.016),
         ),
         (
-            patch(42, 13, surface("grass", 0.7, tint=GRASS)),
+            patch(42, 13, surface("grass", 0.7, tint=SLATE)),
             Drift((110, 176), (7.2, -1.6), squash=0.14, period=9),
         ),
-        (cutout("tissue", 84), Drift((318, 176), (-6.4, -1.2), spin=0.04, zoom=-0.018)),
+        (
+            patch(42, 14, surface("moon", 0.8, (150, 130), tint=SLATE, contrast=2.0)),
+            Drift((318, 176), (-6.4, -1.2), spin=0.04, zoom=-0.018),
+        ),
     )
     layers = [Layer(s, m, shape, label=i + 1, shade=3) for i, ((s, shape), m) in enumerate(pieces)]
-    return Scene("camouflage", SIZE, FRAMES, (Layer(stone, ground), *layers), seed=5)
+    return Scene(
+        "camouflage", SIZE, FRAMES, (Layer(stone, ground), *layers), Light(swing=0.15, period=12), seed=5
+    )
 
 
 def coins() -> Scene:
@@ -249,8 +254,7 @@ def coins() -> Scene:
 
 
 def ride() -> Scene:
-    """A motorcycle and a cameraman: fast, motion-blurred, nearer every frame; both leave the frame in "
-    "part."""
+    """A motorcycle and a cameraman: fast, motion-blurred, nearer every frame; both leave the frame in part."""
     ground = Drift((213, 132), velocity=(-7.0, 0.6), zoom=0.006)
     bike, outline = cutout("motorcycle", 86)
     man, figure = cutout("cameraman", 120, gain=(1.0, 0.95, 0.85))
@@ -282,8 +286,7 @@ def ride() -> Scene:
 
 
 def launch() -> Scene:
-    """An astronaut, a shuttle that leaves and comes back, a helmet that rolls behind a board; shadows sweep "
-    "and it dims."""
+    """An astronaut, a shuttle that leaves and comes back, a helmet that rolls behind a board; shadows sweep and it dims."""
     ground = Drift(MIDDLE, velocity=(0.6, 2.4), zoom=-0.004)
     suit, bust = cutout("astronaut", 142)
     ship, hull = cutout("shuttle", 92)
