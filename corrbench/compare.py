@@ -109,7 +109,7 @@ def compare(
     kinds = {record.kind for record in records}
     if len(kinds) > 1:
         raise ValueError(f"records of different kinds cannot be compared: {', '.join(sorted(kinds))}")
-    notes = _conditions(records, tuple(allow))
+    notes = _conditions(records, tuple(allow)) + _versions(records)
     names = labels(records)
     metric = metric or sc.headline(records[0])
     scores = [sc.of(record, metric) for record in records]
@@ -164,6 +164,16 @@ def _conditions(records: Sequence[Record], allow: tuple[str, ...]) -> list[str]:
             "in mind"
         )
     return notes
+
+
+def _versions(records: Sequence[Record]) -> list[str]:
+    """Libraries that may move a score and are not of one version, as notes."""
+    found = []
+    for name in ("corrbench", "torch", "torchvision", "numpy"):
+        versions = dict.fromkeys(str((r.data.get("versions") or {}).get(name, "unknown")) for r in records)
+        if len(versions) > 1:
+            found.append(f"made by different versions of {name}: {', '.join(versions)}")
+    return found
 
 
 def _same_sequences(records: Sequence[Record], scores: Sequence[sc.Scores]) -> None:

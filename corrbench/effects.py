@@ -82,7 +82,7 @@ def grid(records: Sequence[Record], metric: str | None = None) -> Grid:
     protocol that not all methods ran is left out, and named in `left_out`; where that leaves fewer than
     two, the methods that lack most are left out instead. `ValueError` where fewer than 2 x 2 remain.
     """
-    records = list(records)
+    records = sorted(records, key=lambda r: r.data.get("seed") or 0)  # of several seeds the lowest is taken
     if not records:
         raise ValueError("there are no records to make a grid of methods and protocols from")
     metric = metric or sc.headline(records[0])
@@ -180,12 +180,13 @@ def explain(
     whole = ~np.isnan(cube).any(axis=(0, 1))
     table = decompose(found.values()[0], FACTORS[:2])
     weights = st.resamples(len(found.scores[0][0].names), count, seed)
-    shares = [[s.share for s in decompose(values, FACTORS[:2])] for values in found.values(weights)]
+    tables = [values for values in found.values(weights) if not np.isnan(values).any()]
+    shares = [[s.share for s in decompose(values, FACTORS[:2])] for values in tables]
     ends = [st.percentile(np.asarray(column)) for column in zip(*shares, strict=True)]
     with_ends = tuple(
         Source(**{**vars(source), "interval": pair}) for source, pair in zip(table, ends, strict=True)
     )
-    return decompose(cube[:, :, whole]), with_ends
+    return decompose(cube[:, :, whole]) if whole.any() else (), with_ends
 
 
 def stability(found: Grid) -> tuple[Stability, ...]:

@@ -96,7 +96,7 @@ def _level(record: Record, switch: str) -> dict[str, Any]:
 
 def _rest(record: Record, switch: str) -> tuple[Any, ...]:
     other = {k: repr(v) for k, v in settings(record).items() if k not in SWITCHES[switch]}
-    return (record.method["name"], record.task["name"], tuple(sorted(other.items())))
+    return (record.method["name"], record.task["name"], record.data.get("seed"), tuple(sorted(other.items())))
 
 
 def _words(name: str, value: Any) -> str:

@@ -26,7 +26,7 @@ def joint_section(slug: str, runs: Sequence[Run]) -> Section:
         ),
         _bars(f"{slug}-joints", f"{metric} of each joint", values, runs),
     ]
-    best = max(runs, key=lambda run: run.value)
+    best = runs[0]  # they come in order of score
     found = confusion(best)
     if found is not None:
         matrix, names = found
@@ -152,7 +152,7 @@ def _table(
 
 
 def _bars(slug: str, words: str, values: dict[str, dict[str, float]], runs: Sequence[Run]) -> Plot:
-    best = sorted(runs, key=lambda run: -run.value)[:BEST]
+    best = list(runs)[:BEST]
     shown = {run.label: values[run.label] for run in best}
     which = f"; the {BEST} best of {len(runs)} methods" if len(best) < len(runs) else ""
     return Plot(

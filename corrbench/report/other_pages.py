@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from corrbench.published import Published
 from corrbench.report import plots, tables_compare, tables_published
 from corrbench.report.leaderboard import conditions
 from corrbench.report.model import Cell, Column, Group, Item, Page, Plot, Row, Section, Table, text
-from corrbench.report.run import Run, by_conditions, by_task
+from corrbench.report.run import Run, by_conditions, by_task, one_a_method
 from corrbench.reproduce import Verdict
 
 METHODS = 8  # more methods than this are compared with the best one only
@@ -25,10 +26,9 @@ def compare_page(runs: Sequence[Run], count: int = 5000) -> Page | None:
     sections = []
     for name, found in by_task(runs).items():
         group = by_conditions(found)[0]
-        methods = {run.label: run for run in reversed(group)}
-        chosen = sorted(methods.values(), key=lambda run: -run.value)
+        chosen = [run for run in one_a_method(group) if not math.isnan(run.value)]
         if len(chosen) > 1 and len(chosen[0].scores.names) > 1:
-            sections.append(_comparison(name, chosen, count))
+            sections.append(_comparison(name, chosen, count, len(group) > len(chosen)))
     return Page("compare", "Comparisons", tuple(sections)) if sections else None
 
 
@@ -79,12 +79,12 @@ def about_page(runs: Sequence[Run]) -> Page:
     )
 
 
-def _comparison(name: str, runs: Sequence[Run], count: int) -> Section:
+def _comparison(name: str, runs: Sequence[Run], count: int, several: bool) -> Section:
     records = [run.record for run in runs]
     baseline = runs[0].label if len(runs) > METHODS else None
     found = compare(records, baseline=baseline, count=count)
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + "-compare"
-    words = []
+    words = ["Of a method with several runs, the one of the lowest seed is compared."] if several else []
     if baseline is not None:
         words.append(f"{len(runs)} methods: each is compared with the best one, {baseline}.")
     shown = sum(pair.p_holm <= 0.05 for pair in found.pairs)

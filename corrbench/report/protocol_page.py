@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,8 @@ def page(runs: Sequence[Run]) -> Page | None:
 
 
 def _sections(name: str, runs: Sequence[Run]) -> list[Section]:
-    if len({run.protocol for run in runs}) < 2:
+    runs = [run for run in runs if not math.isnan(run.value)]
+    if len({run.protocol for run in runs}) < 2 or len(runs[0].scores.names) < 2:
         return []
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + "-protocols"
     records = [run.record for run in runs]

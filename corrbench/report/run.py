@@ -81,7 +81,8 @@ def make(records: Sequence[Record], links: Sequence[str]) -> list[Run]:
         if size > 1:
             weights.setdefault(size, st.resamples(size, RESAMPLES))
             estimates = scores(weights[size])
-            ends = st.percentile(estimates[~np.isnan(estimates)])
+            known = estimates[~np.isnan(estimates)]
+            ends = st.percentile(known) if len(known) else None
         runs.append(
             Run(
                 record,
@@ -119,12 +120,15 @@ def by_conditions(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def one_a_method(runs: Sequence[Run]) -> list[Run]:
-    """One run of each method: of the conditions that most methods share, else the first there is."""
+    """One run of each method: of the conditions that most methods share, and there of the lowest seed.
+
+    Never the best of several seeds: that would favour the method that was run more often. In order of score.
+    """
     found: dict[str, Run] = {}
     for group in by_conditions(runs):
-        for run in group:
+        for run in sorted(group, key=lambda run: (run.record.data.get("seed") or 0, run.record.key)):
             found.setdefault(run.label, run)
-    return list(found.values())
+    return sorted(found.values(), key=lambda run: -_finite(run.value))
 
 
 def curves(run: Run) -> dict[str, np.ndarray]:
