@@ -226,3 +226,11 @@ def test_pairs_as_a_frame(tmp_path):
     frame = found.frame()
     assert frame.loc[0, "difference"] == pytest.approx(found.pairs[0].difference)
     assert dataclasses.is_dataclass(found)
+
+
+def test_other_versions_are_said(tmp_path):
+    a, b = make_records(tmp_path, methods=("hog", "lab"))
+    other = changed(b, tmp_path / "other", versions={"torch": "1.7.1"})
+    notes = compare([a, other], count=100).notes
+    assert "made by different versions of torch: 2.5, 1.7.1" in notes
+    assert compare([a, b], count=100).notes == ()
