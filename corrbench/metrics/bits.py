@@ -8,7 +8,7 @@ and slices, so the same code runs on numpy (uint64) and on torch (uint8, any dev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 Words = Any  # numpy uint64 or torch uint8: see above
 
 
-def pack_numpy(masks_HW: Sequence[npt.NDArray[Any]], guard: int) -> npt.NDArray[np.uint64]:
+def pack_numpy(masks_HW: Iterable[npt.NDArray[Any]], guard: int) -> npt.NDArray[np.uint64]:
     """Pack the nonzero pixels of masks (H, W) into uint64 words (masks, H, ceil((W + guard) / 64))."""
-    height, width = masks_HW[0].shape
-    rows = np.zeros((len(masks_HW), height, -(-(width + guard) // 64) * 8), dtype=np.uint8)
-    for row, mask in zip(rows, masks_HW, strict=True):
+    packed = []
+    for mask in masks_HW:
+        height, width = mask.shape
+        row = np.zeros((height, -(-(width + guard) // 64) * 8), dtype=np.uint8)
         row[:, : -(-width // 8)] = np.packbits(mask, axis=1, bitorder="little")
-    return rows.view("<u8").astype(np.uint64, copy=False)
+        packed.append(row.view("<u8"))
+    return np.stack(packed).astype(np.uint64, copy=False)
 
 
 def pack_torch(mask_HW: torch.Tensor, guard: int) -> torch.Tensor:

@@ -155,14 +155,19 @@ def _counts_numpy(truth: Masks, found: Masks, ids: tuple[int, ...], radius: int)
     """One object of a few frames at a time, cut to the rows and words that hold any of it: it fits the cache."""
     counts = np.zeros((6, len(ids), len(truth)), dtype=np.int64)
     tops = np.zeros(len(truth), dtype=np.uint8)
+    highest = max(ids, default=0)
     for start in range(0, len(truth), _NUMPY_FRAMES):
         part = slice(start, start + _NUMPY_FRAMES)
         tops[part] = [mask.max() for mask in found[part]]
-        planes = [_planes(mask, max(ids, default=0)) for masks in (truth, found) for mask in masks[part]]
-        packed = [bits.pack_numpy(digit, radius) for digit in zip(*planes, strict=True)]
+        masks = (mask for side in (truth, found) for mask in side[part])
+        digits = (
+            digit for mask in masks for digit in _planes(mask, highest)
+        )  # one after the other, in the cache
+        words = bits.pack_numpy(digits, radius)
+        words = words.reshape(2, len(truth[part]), -1, *words.shape[1:])
         for index, number in enumerate(ids):
-            words = _object(packed, number)
-            both, left = bits.cut(words.reshape(2, -1, *words.shape[1:]), radius)
+            both = _object([words[:, :, digit] for digit in range(words.shape[2])], number)
+            both, left = bits.cut(both, radius)
             if both.size:
                 counts[:, index, part] = _counts(both, truth.shape[2] - left, radius)
     return counts, tops
