@@ -52,7 +52,7 @@ def photo(name: str) -> np.ndarray:
 
 
 def resized(pixels: np.ndarray, scale: float) -> np.ndarray:
-    """Pixels `(h, w, 3)` scaled, low-pass filtered before shrinking."""
+    """Pixels `(h, w, C)` scaled, low-pass filtered before shrinking."""
     if scale < 1:
         sigma = 0.45 * (1 / scale**2 - 1) ** 0.5
         pixels = ndimage.gaussian_filter(pixels, (sigma, sigma, 0))
@@ -63,8 +63,8 @@ def resized(pixels: np.ndarray, scale: float) -> np.ndarray:
 
 
 def tinted(pixels: np.ndarray, dark: Colour, bright: Colour, contrast: float = 1.0) -> np.ndarray:
-    """A grey photograph's tones spread between two colours."""
-    grey = (pixels[..., 0].astype(np.float64) + pixels[..., 1] + pixels[..., 2]) / 3.0
+    """A grey photograph's tones `(h, w, 1)` spread between two colours."""
+    grey = pixels[..., 0].astype(np.float64)
     middle = (
         round(float(grey.mean()) * 64) / 64
     )  # how numpy sums differs between versions: drop the last digits
@@ -84,6 +84,7 @@ class Surface:
         return bilinear(self.channels, ux + self.centre[0], uy + self.centre[1], mirror=True)
 
 
+@cache
 def surface(
     name: str,
     scale: float = 1.0,
@@ -93,9 +94,12 @@ def surface(
     gain: Colour = (1.0, 1.0, 1.0),
 ) -> Surface:
     """The photograph `name`, scaled; `centre` in the photograph's own pixels (its middle by default)."""
-    pixels = resized(photo(name), scale)
+    pixels = photo(name)
     if tint is not None:
-        pixels = tinted(pixels, *tint, contrast)
+        assert np.array_equal(pixels[..., 0], pixels[..., 2]), f"{name} is not grey"
+        pixels = tinted(resized(pixels[..., :1], scale), *tint, contrast)
+    else:
+        pixels = resized(pixels, scale)
     pixels = np.clip(pixels * np.asarray(gain), 0, 255)
     h, w = pixels.shape[:2]
     at = (w / 2, h / 2) if centre is None else (centre[0] * scale, centre[1] * scale)
