@@ -1,0 +1,131 @@
+"""Seconds and peak memory of propagating one DAVIS frame, on one thread and two; writes results/propagation_cpu.json.
+
+    python benchmarks/propagation.py [--method methods/mobilenetv2.py --frames DAVIS/JPEGImages/480p/dance-twirl]
+
+Forms: `released` is the dense form of released code, whole; `tiled one frame` packs all context frames for it alone;
+`tiled clip` and `native clip` are whole clips of 42 frames, divided by the number of full-context frames that they
+amount to.
+Ratios are medians over interleaved rounds. Memory: growth of a fresh process at its highest point over what it held before (features, mask).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+import workload as w
+
+RESULT = Path(__file__).parent / "results" / "propagation_cpu.json"
+
+
+def forms(work: w.Workload, clip: w.Workload) -> tuple[dict, dict[str, float]]:
+    """What is timed, and how many frames each amounts to."""
+    made = {
+        "released": w.by_released(work),
+        "tiled one frame": w.by_tiles(work),
+        "tiled clip": w.by_clip(clip, "tiled"),
+    }
+    share = {"released": 1.0, "tiled one frame": 1.0, "tiled clip": clip.frames}
+    if w.native_here():
+        made["native clip"], share["native clip"] = w.by_clip(clip, "native"), clip.frames
+    return made, share
+
+
+def measure(features: torch.Tensor | None, rounds: int) -> dict:
+    clip = w.workload(features, frames=w.CLIP)
+    work = w.workload(clip.features[: w.CONTEXT + 2])
+    result: dict = {"features": list(clip.features.shape), "threads": {}}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        made, share = forms(work, clip)
+        for name, run in made.items():  # warm up
+            if name != "released":
+                run()
+        seconds = w.interleave(made, rounds)
+        scaled = {name: [s / share[name] for s in own] for name, own in seconds.items()}
+        result["threads"][threads] = {
+            name: {"seconds": [round(s, 4) for s in own], "ratio": round(ratio, 1)}
+            for (name, own), ratio in zip(scaled.items(), w.ratios(scaled, "released").values(), strict=True)
+        }
+        print(
+            threads,
+            "threads:",
+            {
+                n: (min(s), r)
+                for n, s, r in zip(
+                    scaled, scaled.values(), w.ratios(scaled, "released").values(), strict=True
+                )
+            },
+            flush=True,
+        )
+    return result
+
+
+def gemm_peak(threads: int) -> float:
+    """Best float32 GFLOP/s of a 2048 x 2048 product."""
+    torch.set_num_threads(threads)
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    best = 0.0
+    for _ in range(8):
+        start = time.perf_counter()
+        a @ b
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - start) / 1e9)
+    return best
+
+
+def memory(form: str) -> float:
+    """MiB that one run of a form needs in a fresh process, besides features and mask."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--memory", form], check=True, capture_output=True, text=True
+    )
+    return float(out.stdout.strip().splitlines()[-1])
+
+
+def memory_here(form: str) -> float:
+    torch.set_num_threads(1)
+    work = w.workload(frames=w.CONTEXT + 2)
+    run = {
+        "released": lambda: w.by_released(work, most=64),  # later blocks reuse the memory of the first
+        "tiled one frame": lambda: w.by_tiles(work),
+        "native clip": lambda: w.by_clip(work, "native"),
+    }[form]()
+    return w.peak_memory(run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--method", help="method file whose features are measured besides random ones")
+    parser.add_argument("--frames", type=Path, help="folder of .jpg frames for --method")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.memory:
+        print(memory_here(given.memory))
+        return
+    record: dict = {
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": torch.get_num_threads()},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "gemm_gflops": {threads: round(gemm_peak(threads)) for threads in (1, 2)},
+        "random": measure(None, given.rounds),
+    }
+    if given.method:
+        record["real"] = {"method": given.method, "sequence": given.frames.name} | measure(
+            w.features_of(given.method, given.frames, w.CLIP), given.rounds
+        )
+    names = ["released", "tiled one frame"] + (["native clip"] if w.native_here() else [])
+    record["peak_memory_mib"] = {name: round(memory(name)) for name in names}
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(record, indent=1) + "\n")
+    print(RESULT.read_text())
+
+
+if __name__ == "__main__":
+    main()
