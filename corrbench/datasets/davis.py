@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence as Names
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 
@@ -113,6 +113,10 @@ class DAVIS:
 
         A rendered benchmark counts by its pixels, which are the same everywhere; PNG encoders differ.
         """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         if self.mark is not None:
             return combined(
                 [f"year {self.year}", *(f"{n} {self.mark.content[n]}" for n in sorted(self._names))]
