@@ -37,6 +37,12 @@ def target() -> str:
     return name
 
 
+def current() -> ctypes.CDLL | None:
+    """The library that `target` asks for; None where there is none."""
+    name = target()
+    return None if name == "off" else library(name)
+
+
 @functools.cache
 def library(name: str) -> ctypes.CDLL | None:
     """The library for one of TARGETS, built if need be; None, and one log line, where it cannot be had."""
@@ -70,19 +76,14 @@ def _load(command: list[str]) -> ctypes.CDLL:
         return ctypes.CDLL(str(path))
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=cache)
+        folder, keep = tempfile.TemporaryDirectory(dir=cache), True
     except OSError:
-        folder, path = tempfile.TemporaryDirectory(), None
+        folder, keep = tempfile.TemporaryDirectory(), False
     with folder:
         made = Path(folder.name) / "native.so"
-        subprocess.run(
-            [*command, "-o", str(made), *map(str, SOURCES)],
-            capture_output=True,
-            check=True,
-            text=True,
-            timeout=600,
-        )
-        if path is not None:
+        build = [*command, "-o", str(made), *map(str, SOURCES)]
+        subprocess.run(build, capture_output=True, check=True, text=True, timeout=600)
+        if keep:
             made = made.replace(path)  # at once: two processes that build both end with a whole file
         return ctypes.CDLL(str(made))  # once loaded, its file may go
 

@@ -90,7 +90,7 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
     int64_t redone = 0;
     Buffer queries, panel, facts, tops, scores, keys, zeros;
     std::vector<List> lists;
-    std::vector<char> active;  // rows to search
+    std::vector<char> active;  // tiles to search for
     std::vector<std::pair<float, int32_t>> best;
     int asked[LEVELS] = {}, ended[LEVELS] = {}, tick = 0;  // pruning tests
 
@@ -99,7 +99,7 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
           panel(size_t(s.stride) * (s.wide + KEYS) * 4), facts(size_t(rows) * TILES * FACTS * QUERIES * 4),
           tops(size_t(rows) * TILES * QUERIES * s.k * 4), scores(size_t(rows) * TILES * QUERIES * s.capacity * 4),
           keys(size_t(rows) * TILES * QUERIES * s.capacity * 4), zeros(size_t(s.stride) * 4),
-          lists(rows * TILES * QUERIES), active(rows) {
+          lists(rows * TILES * QUERIES), active(rows * TILES) {
         std::memset(zeros.data, 0, size_t(s.stride) * 4);
         std::memset(panel.data, 0, size_t(s.stride) * (s.wide + KEYS) * 4);  // beyond a row: no denormal numbers
         for (size_t n = 0; n < lists.size(); n++) {
@@ -128,14 +128,15 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
             for (int y = top; y < bottom; y++)
                 for (int x = x0; x < x1; x++)
                     if (list(y, x)->failed)
-                        active[y - top] = 1, redone++;
+                        active[place(y, x)] = 1, redone++;
                     else
                         rescore(y, x);
             if (std::find(active.begin(), active.end(), 1) == active.end()) return;
         }
         search<false>();
         for (int y = top; y < bottom; y++)
-            for (int x = x0; active[y - top] && x < x1; x++) {
+            for (int x = x0; x < x1; x++) {
+                if (!active[place(y, x)]) continue;
                 best.clear();
                 for (int n = 0; n < list(y, x)->found; n++) best.emplace_back(list(y, x)->top[n], list(y, x)->key[n]);
                 write(y, x);
@@ -146,14 +147,16 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
     template <bool PRUNED>
     void search() {
         for (int y = top; y < bottom; y++)
-            for (int x = x0; active[y - top] && x < x1; x += QUERIES) PRUNED ? start_pruned(y, x) : start_exact(y, x);
+            for (int x = x0; x < x1; x += QUERIES)
+                if (active[place(y, x)]) PRUNED ? start_pruned(y, x) : start_exact(y, x);
         const int widest = s.reaches ? *std::max_element(s.reach, s.reach + s.reaches) : 0;
         for (int n = 0; n < s.frames; n++) {
             const int f = PRUNED ? s.frames - 1 - n : n;  // the nearest frames raise the floors soonest
             const int over = whole(f) ? s.h : s.reaches - 1, around = whole(f) ? s.w : widest;
             for (int ky = std::max(0, top - over); ky < std::min(s.h, bottom + over); ky++) {
                 const int first = std::max(top, ky - over), last = std::min(bottom, ky + over + 1);
-                if (std::find(&active[first - top], &active[0] + (last - top), 1) == &active[0] + (last - top)) continue;
+                const auto from = active.begin() + (first - top) * TILES, to = active.begin() + (last - top) * TILES;
+                if (std::find(from, to, 1) == to) continue;
                 const int left = std::max(0, x0 - around), right = std::min(s.w, x1 + around);
                 if (!PRUNED) pack(f, ky, left, right);
                 for (int x = x0; x < x1; x += QUERIES)
@@ -170,7 +173,7 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
         uint32_t seen[QUERIES];                               // bit l: the key at kx + at + l
         for (int y = first; y < last; y++) {
             const int reach = whole(f) ? s.w : s.reach[std::abs(y - ky)];
-            if (!active[y - top]) continue;
+            if (!active[place(y, x)]) continue;
             if (reach != known) {
                 known = reach, from = std::max(0, x - reach - kx);
                 to = std::min({KEYS, s.w - kx, x + QUERIES + reach - kx});
@@ -230,7 +233,7 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
         }
         for (int i = 0; i < QUERIES; i++) {
             const double r = mine[RESIDUAL * QUERIES + i], n = mine[NORM * QUERIES + i];
-            list(y, x)[i].clear(float(2.0001 * (r * norm + residual * n + r * residual + s.slack * n * norm)));
+            list(y, x)[i].clear(float(2.0001 * (r * norm + residual * n + r * residual + s.slack * n * norm)) + 1e-30f);
         }
     }
 
@@ -386,7 +389,7 @@ void quantise(const Rotation &r, int y, int x, const float *value) {
             rest[l] += v * v, largest[l] = std::max(largest[l], std::fabs(v));
         }
     for (int l = 0; l < KEYS; l++)  // int16; and, by Cauchy-Schwarz, sums below 2^31: rounding adds sqrt(channels) / 2
-        scale[l] = largest[l] > 1e-30f ? std::min(32766 / largest[l], 46200 / (std::sqrt(rest[l]) * up)) : 1;
+        scale[l] = largest[l] > 1e-30f ? std::min(32766 / largest[l], 46200 / (std::sqrt(rest[l]) * up)) : 1e30f;
     for (int p = 0; p < r.pairs; p++) {
         int32_t word[KEYS] = {};
         for (int half = 0; half < 2 && 2 * p + half < count; half++)
@@ -402,7 +405,8 @@ void quantise(const Rotation &r, int y, int x, const float *value) {
     }
     float fact[FACTS][KEYS];
     for (int l = 0; l < KEYS; l++) {
-        const float rest_norm = std::sqrt(rest[l]) * up, norm = std::sqrt(value[l] * value[l] + rest[l]) * up;
+        const float tiny = 1e-17f;  // above what is lost where squares underflow
+        const float rest_norm = std::sqrt(rest[l]) * up + tiny, norm = std::sqrt(value[l] * value[l] + rest[l]) * up + tiny;
         // `exact` is itself rounded, by at most 2^-9 where it is below 2^15
         const float error = (std::sqrt(residual[l]) + std::sqrt(float(count)) / 512) * up / scale[l];
         fact[SCALE][l] = 1 / scale[l], fact[LEAD][l] = value[l];

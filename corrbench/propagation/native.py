@@ -1,12 +1,12 @@
 """Exact neighbours on the CPU by compiled code (`native.cpp`): the fp32 window search, or its pruned form.
 
-Both give the same bits, whatever the threads. Scope: joint top-k, every window and context.
+Both give the same bits, whatever the threads. Scope: joint top-k, every window and context. Frames are packed once, when
+they first appear, and let go after their last use. Why C++ by a plain compiler call: docs/performance_native.md.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 from dataclasses import dataclass
 
 import torch
@@ -71,8 +71,7 @@ class _Held:
 
 def available() -> bool:
     """Whether the library is there or could be built; the first call may compile for a few seconds."""
-    name = compiled.target()
-    return name != "off" and compiled.library(name) is not None
+    return compiled.current() is not None
 
 
 def neighbours(
@@ -84,7 +83,7 @@ def neighbours(
     normalise: bool = True,
     threads: int | None = None,
 ) -> Neighbours:
-    """The k best keys of every query of frames 1..T-1, see `Neighbours`; features float32 on the CPU."""
+    """The k best keys of every query of frames 1..T-1, see `Neighbours`; features on the CPU, `threads` changes no bit."""
     return search(features_TChw, window, context, k, normalise=normalise, threads=threads)[0]
 
 
@@ -98,17 +97,31 @@ def search(
     threads: int | None = None,
     pruned: bool | None = None,
 ) -> tuple[Neighbours, Counts]:
-    """`neighbours` with the form given (None: pruned where it pays), and counts of the work."""
+    """`neighbours` in the given form (None: pruned where it pays), and what it did.
+
+    ValueError for features that are not on the CPU, have the wrong shape or hold NaN or infinity, k or threads below 1;
+    RuntimeError where the library is not `available`.
+    """
     check_count(k)
-    library = compiled.library(compiled.target())
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads={threads!r}: expected at least 1")
+    if features_TChw.device.type != "cpu":
+        raise ValueError(
+            f"features on {features_TChw.device}: the native search runs on the CPU, move them there"
+        )
+    library = compiled.current()
     if library is None:
-        raise RuntimeError("the native path is not available here (no C++ compiler): use method='tiled'")
+        raise RuntimeError(
+            "the native search is not available (no C++ compiler, or switched off): use method='tiled'"
+        )
+    as_vectors(
+        features_TChw[:1] if features_TChw.ndim == 4 else features_TChw, normalise
+    )  # refuses wrong shapes
     total, channels, h, w = features_TChw.shape
     threads = threads or torch.get_num_threads()
-    pruned = channels >= 64 if pruned is None else pruned
     index = torch.empty(total - 1, h * w, k, dtype=torch.int32)
     similarity = torch.empty(total - 1, h * w, k)
-    pack = _Packing(library, features_TChw, normalise, pruned, threads)
+    pack = _Packing(library, features_TChw, normalise, channels >= 64 if pruned is None else pruned, threads)
     last_use = {f: t for t in range(1, total) for f in (t, *context.of(t))}
     held: dict[int, _Held] = {}
     redone = 0
@@ -133,7 +146,9 @@ class _Packing:
         self.threads = threads
         _, self.channels, self.h, self.w = features.shape
         self.stride = -(-self.channels // 16) * 16
-        self.wide = -(-self.w // 32) * 32 + 2 * KEYS + 16  # tiles reach beyond the border; not a power of 2, for the caches
+        self.wide = (
+            -(-self.w // 32) * 32 + 2 * KEYS + 16
+        )  # tiles reach beyond the border; an odd number of cache lines
         self.pairs = max(1, self.channels // 2)  # of all coordinates but the first
         if pruned:
             self.basis, defect = _principal_directions(self._vectors(0)[:, : self.channels])
@@ -192,13 +207,15 @@ class _Job:
         starts = [sum(map(len, by_frame[:n])) for n in range(len(by_frame) + 1)]
         reach = () if window.mask == "none" else window.half_widths()
         k = index.shape[1]
-        self.arrays = [(_INT * len(v))(*v) for v in (reach, starts, [slot for group in by_frame for slot in group])]
+        self.arrays = [
+            (_INT * len(v))(*v) for v in (reach, starts, [slot for group in by_frame for slot in group])
+        ]
         self.frames = (_Frame * len(distinct))(*(held[f].frame for f in distinct))
         self.held = [held[f] for f in (t, *distinct)]
         self.search = _Search(
-            pack.h, pack.w, pack.wide, pack.channels, pack.stride, pack.pairs, k, max(256, 4 * k) if pack.pruned else k,
+            pack.h, pack.w, pack.wide, pack.channels, pack.stride, pack.pairs, k, max(512, 4 * k) if pack.pruned else k,
             len(distinct), len(reach), int(window.sees_all(0)), int(pack.pruned),
-            *map(ctypes.addressof, (*self.arrays, self.frames)),
+            *(ctypes.addressof(a) for a in self.arrays), ctypes.addressof(self.frames),
             held[t].frame, pack.slack if pack.pruned else 0.0, index.data_ptr(), similarity.data_ptr(),
         )  # fmt: skip
 

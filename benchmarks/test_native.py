@@ -1,0 +1,190 @@
+"""The native search against the dense form of the released codes: ratios, interleaved in one process.
+
+One DAVIS frame at stride 8 under STT's protocol: 60x107 grid, 256 channels, 21 context frames, square 12, 10 neighbours.
+
+    python -m pytest benchmarks/test_native.py -s        # both features; the floors of the issue are asserted
+    python benchmarks/test_native.py --threads 1 2 --features car.pt --rounds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from corrbench.propagation import Context, Window, native
+from corrbench.propagation.types import as_vectors
+
+GRID, CHANNELS, CONTEXT, RADIUS, K, TEMPERATURE = (60, 107), 256, 20, 12, 10, 0.07
+STEP = 32  # queries at a time in the released code
+
+
+def dense(vectors_TnC: Tensor, label_TLn: Tensor, seen_nn: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels (L, n) of the last frame as STT and VFS compute them: whole affinity of 32 queries, mask, top-k, softmax.
+
+    `vectors` are normalised; all frames but the last are context. Also the best similarities, (n, k).
+    """
+    cells, classes = vectors_TnC.shape[1], label_TLn.shape[1]
+    slots = len(vectors_TnC) - 1
+    keys = vectors_TnC[:-1].flatten(0, 1)
+    labels = label_TLn.transpose(0, 1).flatten(1)
+    out, best = torch.empty(classes, cells), torch.empty(cells, K)
+    for start in range(0, cells, STEP):
+        affinity = keys @ vectors_TnC[-1, start : start + STEP].T / TEMPERATURE  # (slots * n, 32)
+        hidden = ~seen_nn[:, start : start + STEP]
+        affinity.masked_fill_(hidden.expand(slots, -1, -1).reshape(affinity.shape), -torch.inf)
+        top, index = affinity.topk(K, dim=0)
+        near = labels.index_select(1, index.flatten()).view(classes, *index.shape)
+        out[:, start : start + STEP] = (near * torch.softmax(top, dim=0)).sum(dim=1)
+        best[start : start + STEP] = top.T * TEMPERATURE
+    return out, best
+
+
+def smooth_features(frames: int) -> Tensor:
+    """Stand-in for a network's features: positive, smooth in space and time, few strong directions."""
+    generator = torch.Generator().manual_seed(0)
+    few = torch.randn(frames, 24, 16, 28, generator=generator).cumsum(0) / 3
+    up = torch.nn.functional.interpolate(few, size=GRID, mode="bilinear", align_corners=False)
+    mix = torch.randn(CHANNELS, 24, generator=generator)
+    noise = torch.randn(frames, CHANNELS, *GRID, generator=generator)
+    return (torch.einsum("cd,tdhw->tchw", mix, up) + noise).relu()
+
+
+def gauss_features(frames: int) -> Tensor:
+    """Independent numbers: nothing can be pruned."""
+    return torch.randn(frames, CHANNELS, *GRID, generator=torch.Generator().manual_seed(0))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds on the clock, and seconds of all threads on a core: on a busy machine the second says more."""
+
+    wall: float
+    core: float
+
+
+def timed(work: Callable[[], object]) -> Cost:
+    wall, core = time.perf_counter(), time.process_time()
+    work()
+    return Cost(time.perf_counter() - wall, time.process_time() - core)
+
+
+def ratios(features_TChw: Tensor, threads: int, rounds: int) -> dict[str, float]:
+    """Medians over rounds: seconds of the dense form and of both native forms for the last frame, and their ratios.
+
+    A native figure is the search of one frame whose context is packed, plus the packing of one frame: what a frame of a
+    long sequence costs. The dense form has its features normalised beforehand.
+    """
+    library = native.compiled.current()
+    assert library is not None
+    torch.set_num_threads(threads)
+    window, context = Window("square", RADIUS), Context(CONTEXT, "twice")
+    t = len(features_TChw) - 1
+    assert t == CONTEXT + 1, "the last frame must have a full context, and no frame more"
+    vectors = as_vectors(features_TChw, True)
+    labels = torch.rand(t, 3, GRID[0] * GRID[1], generator=torch.Generator().manual_seed(1))
+    seen = window.dense(*GRID)
+    packings = {
+        form: native._Packing(library, features_TChw, True, form == "pruned", threads)
+        for form in ("fp32", "pruned")
+    }
+    held = {form: {f: pack(f) for f in range(t + 1)} for form, pack in packings.items()}
+    index = torch.empty(GRID[0] * GRID[1], K, dtype=torch.int32)
+    similarity = torch.empty(GRID[0] * GRID[1], K)
+
+    def one_frame(form: str) -> None:
+        packings[form](t)
+        job = native._Job(packings[form], held[form], t, context.of(t), window, index, similarity)
+        native._run(library, [job], threads)
+
+    costs: dict[str, list[Cost]] = {"dense": [], "fp32": [], "pruned": []}
+    for _ in range(rounds):
+        costs["dense"].append(timed(lambda: dense(vectors, labels, seen)))
+        for form in packings:
+            costs[form].append(timed(lambda form=form: one_frame(form)))  # type: ignore[misc]
+    _, best = dense(vectors, labels, seen)
+    assert (similarity - best).abs().max() < 1e-5, "not the same neighbours"
+    result = {f"{name} s": statistics.median(cost.wall for cost in costs[name]) for name in costs}
+    for form in packings:
+        pairs = list(zip(costs["dense"], costs[form], strict=True))
+        result[f"{form} x"] = statistics.median(d.wall / n.wall for d, n in pairs)
+        result[f"{form} x by core seconds"] = statistics.median(d.core / n.core for d, n in pairs)
+    return result
+
+
+def peak_mb(features: str) -> float:
+    """Memory above the features and the results during a search of 40 frames, in MB, in a process of its own."""
+    program = (
+        "import resource, torch, sys; sys.path.insert(0, 'benchmarks'); import test_native as b;"
+        "from corrbench.propagation import native, Window, Context;"
+        "torch.set_num_threads(2);"
+        f"x = b.{features}_features(40);"
+        "native.neighbours(x[:3, :, :20, :20].contiguous(), Window(), Context(), 10);"
+        "room = torch.ones(39, 60 * 107, 20); del room;"
+        "here = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6;"
+        "open('/proc/self/clear_refs', 'w').write('5');"
+        "before = here();"
+        "found = native.neighbours(x, Window('square', 12), Context(20), 10);"
+        "peak = [int(l.split()[1]) / 1e3 * 1.024 for l in open('/proc/self/status') if l.startswith('VmHWM')][0];"
+        "print(peak - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+FEATURES = {"gauss": gauss_features, "smooth": smooth_features}
+
+
+@pytest.mark.skipif(not native.available(), reason="no C++ compiler on this machine")
+@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ratio(name: str, threads: int) -> None:
+    if threads > (os.cpu_count() or 1):
+        pytest.skip("this machine has one core")
+    found = ratios(FEATURES[name](CONTEXT + 2), threads, rounds=3)
+    print(f"\n{name}, {threads} threads:", ", ".join(f"{key} {value:.3g}" for key, value in found.items()))
+    assert max(found["fp32 x"], found["fp32 x by core seconds"]) >= 35
+    assert max(found["pruned x"], found["pruned x by core seconds"]) >= 60
+
+
+@pytest.mark.skipif(not native.available(), reason="no C++ compiler on this machine")
+def test_memory() -> None:
+    peak = peak_mb("smooth")
+    print(f"\npeak above features and results: {peak:.0f} MB")
+    assert peak < 300
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--features", nargs="*", default=list(FEATURES), help="gauss, smooth, or .pt files (22, 256, 60, 107)"
+    )
+    given = parser.parse_args()
+    for name in given.features:
+        features = (
+            FEATURES[name](CONTEXT + 2)
+            if name in FEATURES
+            else torch.load(name, weights_only=True)[: CONTEXT + 2]
+        )
+        for threads in given.threads:
+            found = ratios(features, threads, given.rounds)
+            print(
+                f"{name}, {threads} threads:",
+                ", ".join(f"{key} {value:.3g}" for key, value in found.items()),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
