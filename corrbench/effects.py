@@ -119,16 +119,23 @@ def protocol_labels(records: Sequence[Record]) -> list[str]:
 
     A preset has values of its own for each kind of task, so records are compared with those of their kind.
     """
-    by_name: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for record in records:
-        by_name.setdefault((record.kind, record.protocol["name"]), []).append(settings(record))
     labels = []
-    usual = {key: _usual(key[1], key[0], family) for key, family in by_name.items()}
-    for record in records:
-        name, own = record.protocol["name"], settings(record)
-        changed = [k for k in own if own[k] != usual[record.kind, name].get(k)]
-        labels.append(" ".join([name, *(f"{k}={own[k]}" for k in changed)]))
+    for record, usual in zip(records, usual_settings(records), strict=True):
+        own = settings(record)
+        changed = [k for k in own if own[k] != usual.get(k)]
+        labels.append(" ".join([record.protocol["name"], *(f"{k}={own[k]}" for k in changed)]))
     return labels
+
+
+def usual_settings(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """For each record, the settings that most records of its kind and preset have: what a sweep starts
+    from.
+    """
+    families: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for record in records:
+        families.setdefault((record.protocol["name"], record.kind), []).append(settings(record))
+    usual = {key: _usual(*key, family) for key, family in families.items()}
+    return [usual[record.protocol["name"], record.kind] for record in records]
 
 
 def presets_only(records: Sequence[Record]) -> list[Record]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from corrbench import scores as sc
 from corrbench import statistics as st
-from corrbench.effects import settings
+from corrbench.effects import settings, usual_settings
 from corrbench.record import Record
 
 # the seven switches of label propagation, and the size: which settings belong to which
@@ -29,9 +28,17 @@ SWITCHES = {
 }
 
 
+NUMERIC = {
+    "context": "context",
+    "radius": "mask",
+    "topk": "top-k",
+    "temperature": "temperature",
+}  # setting -> switch
+
+
 @dataclass(frozen=True)
 class Effect:
-    """What one value of a switch does against the reference value, averaged over methods and settings."""
+    """What one value of a switch does against the reference value, averaged over `cells` pairs of records."""
 
     switch: str
     level: str
@@ -46,9 +53,10 @@ def main_effects(
 ) -> tuple[Effect, ...]:
     """What each switch does: pairs of records of one method that differ in that switch alone.
 
-    A switch's reference is its most frequent value over the records. The difference to it is averaged
-    over all such pairs, the interval is a paired bootstrap over sequences. Empty where no two records
-    differ in one switch.
+    The reference of a pair has the value that the sweep started from: the usual one of its preset among these
+    records. The difference to it is averaged over all pairs of the same two values (methods, protocols,
+    other settings); the interval is a paired bootstrap over sequences. Empty where no two records differ
+    in one switch.
     """
     if not records:
         return ()
@@ -57,8 +65,7 @@ def main_effects(
     names = scores[0].names
     if any(score.names != names for score in scores):
         raise ValueError("effects of the switches need records on the same sequences")
-    weights = st.resamples(len(names), count, seed)
-    everything = np.vstack([np.ones((1, len(names))), weights])
+    everything = np.vstack([np.ones((1, len(names))), st.resamples(len(names), count, seed)])
     values: dict[int, np.ndarray] = {}
 
     def value(i: int) -> np.ndarray:
@@ -68,26 +75,67 @@ def main_effects(
 
     found = []
     for switch in SWITCHES:
-        levels = [_level(record, switch) for record in records]
-        varying = [k for k in SWITCHES[switch] if len({repr(level.get(k)) for level in levels}) > 1]
-        if not varying:
-            continue
-        words = [" ".join(_words(k, level.get(k)) for k in varying) for level in levels]
-        reference = Counter(words).most_common(1)[0][0]
-        rest = [_rest(record, switch) for record in records]
-        base = {rest[i]: i for i in range(len(records)) if words[i] == reference}
-        for level in _in_order(words):
-            pairs = [(i, base[rest[i]]) for i in range(len(records)) if words[i] == level and rest[i] in base]
-            if level == reference or not pairs:
-                continue
-            difference = np.mean([value(i) - value(j) for i, j in pairs], axis=0)
+        pairs = _pairs(records, switch)
+        for level, reference in sorted(pairs, key=lambda words: (_place(words[1]), _place(words[0]))):
+            both = pairs[level, reference]
+            difference = np.mean([value(i) - value(j) for i, j in both], axis=0)
             ends = st.percentile(difference[1:][~np.isnan(difference[1:])])
-            found.append(Effect(switch, level, reference, float(difference[0]), ends, len(pairs)))
+            found.append(Effect(switch, level, reference, float(difference[0]), ends, len(both)))
     return tuple(found)
 
 
-def _level(record: Record, switch: str) -> dict[str, Any]:
-    own = settings(record)
+def _pairs(records: Sequence[Record], switch: str) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """(level, reference) in words -> pairs of records that differ in the switch alone, the reference
+    second.
+    """
+    usual = usual_settings(records)
+    levels = [_level(settings(record), switch) for record in records]
+    starts = [_level(start, switch) for start in usual]
+    rest = [_rest(record, switch) for record in records]
+    base = {rest[i]: i for i in range(len(records)) if levels[i] == starts[i]}
+    pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for i in range(len(records)):
+        j = base.get(rest[i])
+        if j is None or levels[i] == levels[j]:
+            continue
+        keys = [k for k in SWITCHES[switch] if levels[i][k] != levels[j][k]]
+        if "mask" in keys:  # a mask against none: the shape and its radius say it
+            keys = [k for k in keys if k in ("mask", "radius")]
+        words = tuple(" ".join(w for k in keys if (w := _words(k, levels[n][k]))) for n in (i, j))
+        pairs.setdefault((words[0], words[1]), []).append((i, j))
+    return pairs
+
+
+def series(
+    records: Sequence[Record], metric: str | None = None
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """For each numeric setting with three values or more: method -> (value, score) with everything else
+    fixed.
+
+    Of several sets of the other settings, a method's line is the one with the most values. A mask's
+    radius counts only where there is a mask, and `topk` only where it is a number.
+    """
+    metric = metric or (sc.headline(records[0]) if records else "")
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for name, switch in NUMERIC.items():
+        groups: dict[tuple[Any, ...], dict[float, float]] = {}
+        for record in records:
+            own = _level(settings(record), switch)
+            value = own.get(name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                others = tuple(sorted((k, repr(v)) for k, v in own.items() if k != name))
+                groups.setdefault((*_rest(record, switch), others), {})[float(value)] = record.summary[metric]
+        longest: dict[str, dict[float, float]] = {}
+        for key, points in groups.items():
+            if len(points) >= 3 and len(points) > len(longest.get(key[0], {})):
+                longest[key[0]] = points
+        if longest:
+            found[name] = {method: sorted(points.items()) for method, points in longest.items()}
+    return found
+
+
+def _level(own: Mapping[str, Any], switch: str) -> dict[str, Any]:
+    """The values of one switch among a protocol's settings."""
     level = {k: own.get(k) for k in SWITCHES[switch]}
     if level.get("mask") == "none":  # without a mask its radius means nothing
         level |= {"radius": None, "strict": None, "first_masked": None}
@@ -107,14 +155,9 @@ def _words(name: str, value: Any) -> str:
     return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
 
 
-def _in_order(words: Iterable[str]) -> list[str]:
-    """Levels by the number in them where there is one, so that 5 comes before 10."""
-
-    def key(word: str) -> tuple[float, str]:
-        tail = word.rpartition("=")[2]
-        try:
-            return (float(tail), word)
-        except ValueError:
-            return (math.inf, word)
-
-    return sorted(dict.fromkeys(words), key=key)
+def _place(words: str) -> tuple[float, str]:
+    """Order of levels: by the number in them where there is one, so that 5 comes before 10."""
+    try:
+        return float(words.rpartition("=")[2]), words
+    except ValueError:
+        return math.inf, words

@@ -95,6 +95,28 @@ def test_an_effect_is_the_mean_paired_difference(tmp_path):
     assert effect.interval[0] < effect.difference < effect.interval[1]
 
 
+def test_pairs_of_other_values_are_never_averaged(tmp_path):
+    records = make_records(
+        tmp_path, methods=("hog",), protocols=("stt", "crw", "dino"), switches={"topk": (20,), "mask": ("none",)}
+    )
+    found = {(e.level, e.reference): e.cells for e in switches.main_effects(records, count=50)}
+    assert found["topk=20", "topk=10"] == 2  # stt and crw start from 10
+    assert found["topk=20", "topk=5"] == 1  # dino from 5
+    assert found["no mask", "square radius=12"] == 2
+    assert found["no mask", "circle radius=12"] == 1
+    assert len(found) == 4
+
+
+def test_a_series_holds_everything_else_fixed(tmp_path):
+    records = make_records(
+        tmp_path, methods=("hog",), switches={"topk": (5, 20), "radius": (6.0,), "mask": ("none",)}
+    )
+    found = switches.series(records)
+    assert set(found) == {"topk"}  # two radii are no line, and a radius without a mask is none
+    by_hand = {r.protocol["settings"]["topk"]: r.summary["J&F-Mean"] for r in records[:3]}
+    assert found["topk"]["hog"] == sorted(by_hand.items())
+
+
 def test_protocol_labels_name_what_was_changed(tmp_path):
     records = make_records(tmp_path, methods=("hog",), protocols=("stt", "crw"), switches={"topk": (5,)})
     assert set(effects.protocol_labels(records)) == {"stt", "crw", "stt topk=5", "crw topk=5"}

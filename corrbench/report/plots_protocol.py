@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from corrbench.effects import Grid, Source
-from corrbench.report.svg import INK, LINE, WIDTH, colour, dash, figure, marker, render
+from corrbench.report.svg import INK, WIDTH, colour, dash, figure, marker, render
 from corrbench.switches import Effect
 
 
@@ -149,7 +149,7 @@ def effects(found: Sequence[Effect], metric: str, slug: str) -> str:
         return render(drawn, slug)
 
 
-def lines(curves: dict[str, list[tuple[float, float]]], axis: str, metric: str, slug: str) -> str:
+def lines(curves: Mapping[str, Sequence[tuple[float, float]]], axis: str, metric: str, slug: str) -> str:
     """Score over the values of one numeric switch, a line a method: (value, score) points."""
     with figure(height=3.0) as (drawn, axes):
         for index, (name, points) in enumerate(curves.items()):
@@ -171,5 +171,4 @@ def lines(curves: dict[str, list[tuple[float, float]]], axis: str, metric: str, 
         axes.set_xlabel(axis)
         axes.set_ylabel(metric)
         drawn.legend(loc="outside upper left", ncols=min(5, len(curves)), fontsize=8.5)
-        axes.axhline(axes.get_ylim()[0], color=LINE, linewidth=0.0)
         return render(drawn, slug)

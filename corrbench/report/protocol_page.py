@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,15 @@ from corrbench.report.model import (
     text,
 )
 from corrbench.report.run import Run, by_task
-from corrbench.switches import Effect, main_effects
+from corrbench.switches import Effect, main_effects, series
 
 AGREEMENTS = 15  # pairs of protocols in a table
+
+
+Lines = dict[str, list[tuple[float, float]]]
+UNITS = {
+    "context": "context frames", "radius": "radius of the mask, cells", "topk": "top-k", "temperature": "temperature",
+}  # fmt: skip
 
 
 def page(runs: Sequence[Run]) -> Page | None:
@@ -76,7 +82,8 @@ def _sections(name: str, runs: Sequence[Run]) -> list[Section]:
         sections.append(Section(slug, f"{name}: methods and protocols", tuple(items), tuple(words)))
     switched = main_effects(records)
     if switched:
-        sections.append(_switches(name, slug, switched, sc.headline(records[0]), extent))
+        lines = series(records)
+        sections.append(_switches(name, slug, switched, lines, sc.headline(records[0]), extent))
     return sections
 
 
@@ -238,7 +245,9 @@ def _pictures(found: Grid, slug: str, extent: str) -> list[Item]:
     ]
 
 
-def _switches(name: str, slug: str, found: Sequence[Effect], metric: str, extent: str) -> Section:
+def _switches(
+    name: str, slug: str, found: Sequence[Effect], lines: Mapping[str, Lines], metric: str, extent: str
+) -> Section:
     columns = (
         Column("switch"),
         Column("value"),
@@ -270,4 +279,13 @@ def _switches(name: str, slug: str, found: Sequence[Effect], metric: str, extent
         "Point and interval for each value of each switch; the table beside it has the numbers",
         plots.effects(found, metric, f"{slug}-effects"),
     )
-    return Section(f"{slug}-switches", f"{name}: one switch at a time", (plot, table))
+    drawn = [
+        Plot(
+            f"{slug}-{setting}",
+            f"{metric} over {UNITS[setting]}, everything else fixed, {extent}.",
+            f"A line a method: {metric} for each value of {setting}",
+            plots.lines(points, UNITS[setting], metric, f"{slug}-{setting}"),
+        )
+        for setting, points in lines.items()
+    ]
+    return Section(f"{slug}-switches", f"{name}: one switch at a time", (plot, *drawn, table))
