@@ -39,7 +39,7 @@ def find_root(
     looked = []
     for source, value in places:
         if value is None:
-            looked.append(f"{source} is not set")
+            looked.append(f"{source} names no folder" if source == "the config" else f"{source} is not set")
             continue
         place = Path(value).expanduser()
         if not place.is_dir():

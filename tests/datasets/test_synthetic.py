@@ -121,8 +121,8 @@ def test_warps_and_their_inverses_agree() -> None:
     waves = (Wave((3.0, 1.0), (0.05, 0.07), 0.3, 0.5), Wave((0.8, 2.4), (0.09, -0.05), 1.1, -0.4))
     motion = Drift((40, 30), (2, 1), spin=0.2, zoom=0.03, squash=0.2, mirror=-1, waves=waves)
     draws = np.random.default_rng(0).uniform(-60, 60, (2, 500))
-    for time in (0.0, 3.5, 11.0):
-        warp = motion(time)
+    for moment in (0.0, 3.5, 11.0):
+        warp = motion(moment)
         back = warp.to_image(*warp.to_plane(*draws))
         assert np.abs(np.stack(back) - draws).max() < 1e-5
 
