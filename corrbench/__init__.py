@@ -18,7 +18,7 @@ _HOME = {
     "run": "corrbench.api",
     "plan": "corrbench.api",
     "ablate": "corrbench.ablate",
-    "sweep": "corrbench.sweep",
+    "sweep": "corrbench.sweeping",
     "compare": "corrbench.compare",
     "reproduce": "corrbench.reproduce",
     "score": "corrbench.external",

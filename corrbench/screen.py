@@ -224,7 +224,7 @@ def sweep(
     **settings: Any,
 ) -> None:  # fmt: skip
     """Plan a sweep, say how much there is to do, run it with a progress bar, and show its records."""
-    from corrbench import sweep as sweeping
+    from corrbench import sweeping
     from corrbench.store import Store, default_folder, parse_size
 
     points = sweeping.settings(sweeping.parse_over(over), one_at_a_time=one_at_a_time)
