@@ -4,8 +4,8 @@
 
 Forms: `released` is the dense form of released code, whole; `tiled one frame` packs all context frames for it alone;
 `tiled clip` and `native clip` are whole clips of 42 frames, divided by the number of full-context frames that they
-amount to.
-Ratios are medians over interleaved rounds. Memory: growth of a fresh process at its highest point over what it held before (features, mask).
+amount to. Ratios are medians over interleaved rounds. Memory: growth of a fresh process at its highest point over what it
+held before (features, mask).
 """
 
 from __future__ import annotations

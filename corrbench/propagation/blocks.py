@@ -20,7 +20,7 @@ TILE = (8, 16)  # rows and columns of queries that share a product; measured in 
 BLOCK = (
     1 << 23
 )  # similarities held at once, in floats: frames of a tile are taken in blocks of at most this many
-STRIP = 1 << 25  # packed key strips held at once, in floats, beyond the context of one target
+STRIP = 1 << 24  # packed key strips held at once, in floats, beyond the context of one target
 
 
 @dataclass(frozen=True)
