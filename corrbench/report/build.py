@@ -9,7 +9,7 @@ from pathlib import Path
 from corrbench import published as pub
 from corrbench import scores as sc
 from corrbench.record import Record
-from corrbench.report import films, leaderboard, other_pages, protocol_page, run, task_page
+from corrbench.report import films, leaderboard, other_pages, protocol_page, run, svg, task_page
 from corrbench.report.model import Page, Report
 from corrbench.reproduce import reproduce
 
@@ -29,19 +29,27 @@ def build(
         kept.setdefault(record.key, (record, link))
     runs = run.make([record for record, _ in kept.values()], [link for _, link in kept.values()])
     rows = pub.read() if published else ()
+    with svg.order(method for group in run.by_conditions(runs) for method in (r.label for r in group)):
+        pages = _pages(runs, rows, overlays, Path(data) if data is not None else None)
+    return Report(title, tuple(pages), warnings(runs))
+
+
+def _pages(
+    runs: Sequence[run.Run], rows: Sequence[pub.Published], overlays: str, data: Path | None
+) -> list[Page]:
     pages: list[Page] = [leaderboard.page(runs)]
-    source = films.datasets(Path(data) if data is not None else None)
+    source = films.datasets(data)
     for name, found in run.by_task(runs).items():
         shown, notes = films.films(run.one_a_method(found), overlays, source)
         pages.append(task_page.page(name, found, shown, notes, rows))
     for page in (protocol_page.page(runs), other_pages.compare_page(runs)):
         if page is not None:
             pages.append(page)
-    if published:
+    if rows:
         verdicts = reproduce([r.record for r in runs], rows)
         pages.append(other_pages.published_page(runs, rows, verdicts))
     pages.append(other_pages.about_page(runs))
-    return Report(title, tuple(pages), warnings(runs))
+    return pages
 
 
 def warnings(runs: Sequence[run.Run]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from corrbench.compare import Comparison
-from corrbench.report.svg import INK, LINE, PAPER, colour, dash, figure, marker, plain, render, themed
+from corrbench.report.svg import INK, LINE, PAPER, colour, dash, figure, marker, place, plain, render, themed
 
 __all__ = ["bars", "confusion", "curves", "dumbbells", "plain", "scatter", "themed"]
 
@@ -16,7 +16,8 @@ __all__ = ["bars", "confusion", "curves", "dumbbells", "plain", "scatter", "them
 def scatter(points: Sequence[tuple[str, float, float]], metric: str, slug: str) -> str:
     """Score against speed: (label, frames per second, score) a method; the speed axis is logarithmic."""
     with figure(height=3.4) as (drawn, axes):
-        for index, (label, speed, score) in enumerate(points):
+        for number, (label, speed, score) in enumerate(points):
+            index = place(label, number)
             axes.scatter(
                 [speed], [score], color=colour(index), marker=marker(index), s=46, zorder=3, label=label
             )
@@ -46,7 +47,7 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[float]]], metric: str, slu
         methods = list(dict.fromkeys(name for lines in panels.values() for name in lines))
         for axes, (sequence, lines) in zip(grid.flat, panels.items(), strict=False):
             for name, values in lines.items():
-                index = methods.index(name)
+                index = place(name, methods.index(name))
                 along = np.linspace(0, 100, len(values))
                 axes.plot(
                     along,
@@ -81,7 +82,8 @@ def bars(groups: Mapping[str, Mapping[str, float]], metric: str, slug: str) -> s
             found = [values[name] for values in groups.values() if not math.isnan(values.get(name, math.nan))]
             if len(found) > 1:
                 axes.plot([min(found), max(found)], [row, row], color=LINE, linewidth=1.0, zorder=2)
-        for index, (method, values) in enumerate(groups.items()):
+        for number, (method, values) in enumerate(groups.items()):
+            index = place(method, number)
             axes.scatter(
                 [values.get(name, math.nan) for name in names], range(len(names)), color=colour(index), marker=marker(index),
                 s=30, label=method, zorder=3,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from corrbench.effects import Grid, Source
-from corrbench.report.svg import INK, WIDTH, colour, dash, figure, marker, render
+from corrbench.report.svg import INK, WIDTH, colour, dash, figure, marker, place, render
 from corrbench.switches import Effect
 
 
@@ -56,7 +56,8 @@ def bump(found: Grid, slug: str) -> str:
     width = max(WIDTH, min(9.5, 1.2 + 0.62 * len(columns)))
     with figure(width=width, height=1.3 + 0.3 * len(found.methods)) as (drawn, axes):
         along = np.arange(len(columns))
-        for index, row in enumerate(np.argsort(ranks[:, 0])):
+        for number, row in enumerate(np.argsort(ranks[:, 0])):
+            index = place(found.methods[row], number)
             axes.plot(
                 along,
                 ranks[row],
@@ -152,7 +153,8 @@ def effects(found: Sequence[Effect], metric: str, slug: str) -> str:
 def lines(curves: Mapping[str, Sequence[tuple[float, float]]], axis: str, metric: str, slug: str) -> str:
     """Score over the values of one numeric switch, a line a method: (value, score) points."""
     with figure(height=3.0) as (drawn, axes):
-        for index, (name, points) in enumerate(curves.items()):
+        for number, (name, points) in enumerate(curves.items()):
+            index = place(name, number)
             x, y = zip(*sorted(points), strict=True)
             axes.plot(
                 x,

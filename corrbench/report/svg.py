@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 # Okabe & Ito, "Color universal design" (2008), without yellow (no contrast on white) and black (none on dark)
@@ -18,6 +19,27 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (4, 1.5, 1, 1.5)))
 INK, LINE, PAPER = "#010203", "#040506", "#fdfcfb"  # text, grid and frame, ground: replaced in the SVG
 WIDTH = 6.4  # inches; a page shows a figure no wider than this
+
+
+_ORDER: ContextVar[tuple[str, ...]] = ContextVar("order of the methods", default=())
+
+
+@contextmanager
+def order(methods: Iterable[str]) -> Iterator[None]:
+    """Inside, each of `methods` has the same colour, marker and dash in every figure: those of its place
+    here.
+    """
+    before = _ORDER.set(tuple(dict.fromkeys(methods)))
+    try:
+        yield
+    finally:
+        _ORDER.reset(before)
+
+
+def place(method: str, otherwise: int) -> int:
+    """The method's place in the report's order; `otherwise` for a figure outside any report."""
+    known = _ORDER.get()
+    return known.index(method) if method in known else otherwise
 
 
 def colour(index: int) -> str:
