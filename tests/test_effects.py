@@ -97,7 +97,10 @@ def test_an_effect_is_the_mean_paired_difference(tmp_path):
 
 def test_pairs_of_other_values_are_never_averaged(tmp_path):
     records = make_records(
-        tmp_path, methods=("hog",), protocols=("stt", "crw", "dino"), switches={"topk": (20,), "mask": ("none",)}
+        tmp_path,
+        methods=("hog",),
+        protocols=("stt", "crw", "dino"),
+        switches={"topk": (20,), "mask": ("none",)},
     )
     found = {(e.level, e.reference): e.cells for e in switches.main_effects(records, count=50)}
     assert found["topk=20", "topk=10"] == 2  # stt and crw start from 10
