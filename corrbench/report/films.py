@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def _film(run: Run, sequence: Any, name: str, words: str) -> Film:
     strip, frames, size = overlays.strip(sequence, prediction)
     extent = sc.extent(run.record)
     return Film(
-        slug=f"film-{run.slug}-{name}",
+        slug=re.sub(r"[^A-Za-z0-9-]+", "-", f"film-{run.slug}-{name}"),
         caption=f"{run.label}: {name}, {words} ({extent})",
         alt=f"Frames of {name} with what {run.label} predicts drawn over them",
         stills=overlays.stills(sequence, prediction),

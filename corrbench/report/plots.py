@@ -75,8 +75,9 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[float]]], metric: str, slu
 
 
 def bars(groups: Mapping[str, Mapping[str, float]], metric: str, slug: str) -> str:
-    """A row of marks for each joint or class: `groups[method][name]`, names on the vertical axis."""
-    names = list(dict.fromkeys(name for values in groups.values() for name in values))
+    """A row of marks for each joint or class: `groups[method][name]`; names without a value are left out."""
+    every = dict.fromkeys(name for values in groups.values() for name in values)
+    names = [name for name in every if any(not math.isnan(v.get(name, math.nan)) for v in groups.values())]
     with figure(height=0.9 + 0.26 * len(names)) as (drawn, axes):
         for row, name in enumerate(names):
             found = [values[name] for values in groups.values() if not math.isnan(values.get(name, math.nan))]

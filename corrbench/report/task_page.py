@@ -187,8 +187,10 @@ def _speed(slug: str, runs: Sequence[Run]) -> Plot:
 
 def _machine(run: Run) -> str:
     machine = run.record.data.get("machine") or {}
-    found = machine.get("gpu") or machine.get("cpu") or "a machine that the record does not name"
-    return f"{found}, {machine.get('cores', '?')} cores" if not machine.get("gpu") else str(found)
+    if machine.get("gpu"):
+        return str(machine["gpu"])
+    cores = f", {machine['cores']} cores" if machine.get("cores") else ""
+    return f"{machine.get('cpu') or 'a machine that the record does not name'}{cores}"
 
 
 def _curves(slug: str, runs: Sequence[Run]) -> Plot | None:
