@@ -206,7 +206,7 @@ def ablate(
         planned = plan.make(
             method, task, protocol=protocol, overrides=overrides, data=Path(data) if data else None, sample=sample,
             out=out, numerics=numerics, weights=weights_of(file.name, variant, trained), changes=variant.changes,
-            label=f"{variant.name} {schedule or 'as-written'} s{variant.seed}",
+            label=plan.slug(f"{variant.name} {schedule or 'as-written'} s{variant.seed}"),
         )  # fmt: skip
         for text in (*trained.notes, *planned.notes):
             if text not in notes:
