@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,27 @@ def run(
 ) -> Record:
     """Evaluate a method on a task and return the record; `settings` are those of `plan`.
 
-    A finished record of the same key is returned as it is; an unfinished one goes on where it stopped.
+    A finished record of the same key is returned as it is; an unfinished one goes on where it stopped. With
+    `schedule=`, what is missing of the method's training is trained first.
     """
-    return execute(plan(method, task, **settings), when=when, progress=progress)
+    planned = plan(method, task, **settings)
+    if planned.to_train:
+        train(planned, progress=False)
+        planned = plan(method, task, **settings)
+    return execute(planned, when=when, progress=progress)
+
+
+def train(planned: Plan, *, progress: bool = True, say: Callable[[str], None] = print) -> None:
+    """Train the stages that a plan lacks (`Plan.to_train`); interrupted, the next call goes on from a checkpoint."""
+    from corrbench.training import cache
+
+    cache.train_missing(
+        planned.method_data,
+        schedule=planned.training["schedule"],
+        seed=planned.training["seed"],
+        root=planned.training["root"],
+        device=planned.numerics.device,
+        sample=planned.training["sample"],
+        progress=progress,
+        say=say,
+    )

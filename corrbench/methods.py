@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
-from corrbench import config
 from corrbench.datasets.sequence import Sequence, read_frames
-from corrbench.propagation import Context, Neighbours, Window, carry, neighbours, propagate
+from corrbench.propagation import Neighbours, carry, neighbours, propagate
 from corrbench.protocol import Protocol
 from corrbench.provenance import Numerics
 from corrbench.registry import BACKBONES, METHODS, build
+from corrbench.sharing import (
+    Search,
+    features_key,
+    most_neighbours,
+    neighbours_key,
+    search_of,
+    weights_digest,
+)
 from corrbench.store import Store
 
 # Frames that go through the backbone at once; a frame's features do not depend on its batch (tested).
@@ -24,10 +30,11 @@ BATCH = {"cpu": 4, "cuda": 16}
 
 
 class Clock:
-    """Seconds by stage of one sequence; `with clock("features"):`."""
+    """Seconds by stage of one sequence; `with clock("features"):`. `shared`: work was shared with other runs."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.shared = False
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -79,8 +86,9 @@ class LabelPropagation:
         self.numerics = Numerics()
         self.backbone: torch.nn.Module | None = None
         self.weights_sha256: str | None = None
+        self.weights_digest: str | None = None
         self.store: Store | None = None
-        self.most_neighbours = 0
+        self.most_neighbours: dict[Search, int] = {}
 
     def prepare(self, numerics: Numerics, weights: Any = None) -> None:
         """Build the backbone on the device, once, and load its weights (a `plan.Weights`), checked by sha256."""
@@ -95,9 +103,9 @@ class LabelPropagation:
         self.numerics = numerics
         self.backbone = backbone.eval().to(numerics.device, memory_format=torch.channels_last)
 
-    def share(self, store: Store, k: int) -> None:
-        """Keep features and neighbours in `store`, with at least `k` neighbours a query, for runs that share them."""
-        self.store, self.most_neighbours = store, k
+    def share(self, store: Store, protocols: Iterable[Protocol]) -> None:
+        """Keep features and neighbours in `store` for runs under `protocols`: as many neighbours as any of them needs."""
+        self.store, self.most_neighbours = store, most_neighbours(protocols)
 
     def features(self, sequence: Sequence, input_size: tuple[int, int]) -> torch.Tensor:
         """Feature maps of every frame, resized to `input_size`: float32 (T, C, h, w) on the device, not normalised."""
@@ -110,28 +118,19 @@ class LabelPropagation:
             if self.numerics.autocast
             else nullcontext()
         )
-        maps: list[torch.Tensor] = []
+        # In one layout, that of released code: norms summed over another one differ in their last bit.
+        maps: torch.Tensor | None = None
         step = BATCH[device.type]
         with torch.inference_mode(), autocast:
             for start in range(0, len(sequence), step):
                 frames = read_frames(sequence, range(start, min(start + step, len(sequence))))
                 image = to_input(frames, self.colour, device=device, size=input_size)
-                maps.append(self.backbone(image.contiguous(memory_format=torch.channels_last)).float())
-        return torch.cat(maps)
-
-    def features_key(
-        self, sequence: Sequence, data_digest: str, input_size: tuple[int, int]
-    ) -> dict[str, Any]:
-        """Everything that feature maps depend on, for the store."""
-        return {
-            "backbone": config.resolve(BACKBONES, self.backbone_config),
-            "colour": self.colour,
-            "weights": self.weights_sha256,
-            "size": list(input_size),
-            "data": data_digest,
-            "sequence": sequence.name,
-            "numerics": self.numerics.as_dict() | {"path": None},
-        }
+                some = self.backbone(image.contiguous(memory_format=torch.channels_last))
+                if maps is None:
+                    maps = torch.empty(len(sequence), *some.shape[1:], device=device)
+                maps[start : start + step] = some
+        assert maps is not None, "a sequence has at least one frame"
+        return maps
 
     def input_size(self, sequence: Sequence, protocol: Protocol) -> tuple[int, int]:
         """The protocol's input size, with both sides a multiple of what the backbone needs (a ViT's patch)."""
@@ -140,42 +139,51 @@ class LabelPropagation:
 
     def predict(self, sequence: Sequence, task: Any, protocol: Protocol, clock: Clock) -> np.ndarray:
         """The task's prediction for every frame of `sequence`."""
-        size = self.input_size(sequence, protocol)
-        key = self.features_key(sequence, task.dataset.digest(), size) if self.store else {}
+        assert self.backbone is not None, "prepare() comes first"
+        size, key = self.input_size(sequence, protocol), {}
+        clock.shared = self.store is not None
         with clock("features"):
+            if self.store is not None:
+                self.weights_digest = self.weights_digest or weights_digest(self.backbone)
+                key = features_key(
+                    sequence,
+                    size,
+                    self.backbone,
+                    self.weights_digest,
+                    self.backbone_config,
+                    self.colour,
+                    self.numerics,
+                )
             maps = self._kept(key, lambda: (self.features(sequence, size),))[0]
-        first = task.encode(sequence, protocol, size, tuple(maps.shape[-2:])).to(maps.device)
         with torch.inference_mode():
+            first = task.encode(sequence, protocol, size, tuple(maps.shape[-2:])).to(self.numerics.device)
             soft = self._carry(maps, first, protocol, key, clock)
             del maps
             with clock("decode"):
-                return task.decode(soft, sequence, protocol)
+                return task.decode(soft, sequence, protocol, size)
 
     def _carry(
         self, maps: torch.Tensor, first: torch.Tensor, protocol: Protocol, key: dict[str, Any], clock: Clock
     ) -> torch.Tensor:
-        path = self.numerics.path
-        if self.store is None or protocol.topk is None or protocol.topk_scope != "joint":
-            return carry(maps, first, protocol, path=path, clock=clock)
-        window = Window(protocol.mask, protocol.radius, protocol.strict, protocol.first_masked)
-        context = Context(protocol.context, protocol.early)
-        k = max(protocol.topk, self.most_neighbours)
-        grid = (int(maps.shape[-2]), int(maps.shape[-1]))
-        search = {"features": key, "window": asdict(window), "context": asdict(context), "k": k}
+        """`carry`, with its neighbours from the store; maps that the store has stay unread where they are found."""
+        path, device, search = self.numerics.path, self.numerics.device, search_of(protocol)
+        if self.store is None or search is None or protocol.topk is None:
+            return carry(maps.to(device), first, protocol, path=path, clock=clock)
+        window, context, normalise = search
+        k = max(protocol.topk, self.most_neighbours.get(search, 0))
 
         def find() -> tuple[torch.Tensor, ...]:
-            found = neighbours(maps, window, context, k, normalise=protocol.normalise, method=path)
+            found = neighbours(maps.to(device), window, context, k, normalise=normalise, method=path)
             return found.index, found.similarity
 
         with clock("neighbours"):
-            index, similarity = self._kept(search | {"normalise": protocol.normalise, "path": path}, find)
+            index, similarity = self._kept(neighbours_key(key, search, k, path), find)
         with clock("propagate"):
-            best = Neighbours(index.to(maps.device), similarity.to(maps.device), grid, context)
+            grid = (int(maps.shape[-2]), int(maps.shape[-1]))
+            best = Neighbours(index.to(device), similarity.to(device), grid, context)
             return propagate(best, first, protocol.temperature, protocol.topk, stored=protocol.stored)
 
     def _kept(
         self, key: dict[str, Any], make: Callable[[], tuple[torch.Tensor, ...]]
     ) -> tuple[torch.Tensor, ...]:
-        if self.store is None:
-            return make()
-        return tuple(t.to(self.numerics.device) for t in self.store.get(key, make))
+        return make() if self.store is None else self.store.get(key, make)

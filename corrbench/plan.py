@@ -26,6 +26,9 @@ class Weights:
     sha256: str | None = None
     licence: str | None = None
     trained: Mapping[str, Any] | None = None  # stages, schedule, seed: for weights of our own training
+    to_train: tuple[
+        str, ...
+    ] = ()  # a line a stage that is still missing; the key is final once they are trained
 
     def as_dict(self) -> dict[str, Any] | None:
         if self.name is None:
@@ -51,6 +54,13 @@ class Plan:
     signature: str
     folder: Path
     notes: tuple[str, ...] = field(default=())
+    method_data: dict[str, Any] = field(default_factory=dict)  # the method file with its changes
+    training: dict[str, Any] = field(default_factory=dict)  # schedule, seed, root and sample of its stages
+
+    @property
+    def to_train(self) -> tuple[str, ...]:
+        """A line a stage that has to be trained before this can run."""
+        return self.weights.to_train
 
     @property
     def dataset(self) -> Any:
@@ -166,7 +176,9 @@ def make(
         task_changes=built_task.protocol,
         changes=split["protocol"],
     )
-    weights = weights or zoo_weights(built_method.needs_checkpoint)
+    if weights is None:
+        training = {"root": data, "device": numerics.device, "sample": sample}
+        weights = settle_weights(method_data, built_method.needs_checkpoint, schedule, seed, training)
     dataset = built_task.dataset
     # What is resolved says the representation; the protocol and the weights' content have digest parts of their own.
     method_part = {k: v for k, v in resolved_method.items() if k not in ("protocol", "checkpoint")}
@@ -188,7 +200,7 @@ def make(
             f"{data_label(dataset)}@{dataset.digest()[:8]}",
             f"{task_file.name}.{built_task.kind}.v{built_task.version}",
             f"{name}@{config.digest(method_part)[:8]}",
-            f"weights:{weights.sha256[:8] if weights.sha256 else 'none'}",
+            f"weights:{_weights_words(weights)}",
             f"{settled.name}.v{settled.version}:{settled.signature()}",
             f"{numerics.signature()}",
             f"corrbench:{__version__}",
@@ -206,7 +218,7 @@ def make(
     resolved = {"method": resolved_method, "task": resolved_task, "protocol": settled.settings()}
     return Plan(
         method_file, task_file, given, resolved, built_method, built_task, settled, weights, numerics, key, signature,
-        folder, notes,
+        folder, notes, method_data, {"schedule": schedule, "seed": seed, "root": data, "sample": sample},
     )  # fmt: skip
 
 
@@ -219,14 +231,64 @@ def settle_path(numerics: Numerics) -> Numerics:
     return replace(numerics, path=choose_method(numerics.device, numerics.path))
 
 
-def zoo_weights(name: str | None) -> Weights:
-    """The zoo's checkpoint `name`, found on disk or fetched; `ValueError` in one sentence where it cannot be had."""
-    if name is None:
+def settle_weights(
+    method_data: Mapping[str, Any],
+    checkpoint: str | None,
+    schedule: str | None,
+    seed: int,
+    training: Mapping[str, Any],
+) -> Weights:
+    """The weights of a method: trained under `schedule` where one is given, else the zoo's `checkpoint`, else none.
+
+    `ValueError` in one sentence where a checkpoint cannot be had; for a method with stages it also says how to train.
+    """
+    if schedule is not None:
+        return trained_weights(method_data, schedule, seed, training)
+    if checkpoint is None:
         return Weights()
     from corrbench import zoo
 
-    found = zoo.locate(name)
-    return Weights(name=name, path=found.path, sha256=found.sha256, licence=found.licence)
+    try:
+        found = zoo.locate(checkpoint)
+    except zoo.CheckpointMissing as error:
+        schedules = ", ".join(method_data.get("schedules", {}))
+        if not method_data.get("training") or not schedules:
+            raise
+        raise ValueError(f"{error}; or train it here with --schedule ({schedules})") from None
+    return Weights(name=checkpoint, path=found.path, sha256=found.sha256, licence=found.licence)
+
+
+def trained_weights(
+    method_data: Mapping[str, Any], schedule: str, seed: int, training: Mapping[str, Any]
+) -> Weights:
+    """Weights of our own training: those in the cache, or lines of what is still to train (`to_train`)."""
+    from corrbench.training import cache
+
+    stages = cache.plan(method_data, schedule=schedule, seed=seed, estimate=True, **training)
+    name = f"{schedule} schedule, seed {seed}"
+    if not all(stage.cached for stage in stages):
+        return Weights(name=name, to_train=tuple(stage.line() for stage in stages if not stage.cached))
+    done = cache.train_missing(method_data, schedule=schedule, seed=seed, progress=False, **training)
+    return weights_from(name, done)
+
+
+def weights_from(name: str, trained: Any, ablation: str | None = None) -> Weights:
+    """A training run's result (`training.cache.Trained`) as the weights of a run, with what a record keeps of it."""
+    kept = ("type", "digest", "updates", "data", "device", "sha256")
+    about = {
+        "schedule": trained.info["schedule"],
+        "seed": trained.info["seed"],
+        "ablation": ablation,
+        "synthetic": trained.info["synthetic"],
+        "stages": [{key: stage[key] for key in kept} for stage in trained.info["stages"]],
+    }
+    return Weights(name, trained.path, trained.sha256, "that of the training data", about)
+
+
+def _weights_words(weights: Weights) -> str:
+    if weights.to_train:
+        return "to be trained"
+    return weights.sha256[:8] if weights.sha256 else "none"
 
 
 def data_label(dataset: Any) -> str:

@@ -232,6 +232,8 @@ def _typed(name: str, value: object) -> object:
         raise ValueError(f"protocol {name}={value!r}: expected true or false")
     if name == "topk" and (value is None or (isinstance(value, str) and value.lower() in ("none", "all"))):
         return None
+    if value is None and "none" in CHOICES.get(name, ()):  # how `mask=none` arrives from a command line
+        return "none"
     if name in _INTS or name in _FLOATS:
         try:
             number = float(value)  # type: ignore[arg-type]

@@ -60,9 +60,16 @@ def execute(plan: Plan, *, when: str = "missing", progress: Progress | None = No
         raise ValueError(
             f"{plan.folder}: there is no finished record of this run, and --when never computes none"
         )
-    try:
-        predict(plan, progress)
+    predict(plan, progress)
+    with _mendable(plan):
         return score(plan)
+
+
+@contextmanager
+def _mendable(plan: Plan) -> Iterator[None]:
+    """Turns a full disk and a full GPU into a `ValueError` of one sentence."""
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ValueError(
@@ -77,11 +84,19 @@ def execute(plan: Plan, *, when: str = "missing", progress: Progress | None = No
 
 
 def predict(plan: Plan, progress: Progress | None = None, names: Sequence[str] | None = None) -> None:
-    """Write the predictions of every sequence (or of `names`) that has none yet, sharing them with other processes."""
+    """Write the predictions of every sequence (or of `names`) that has none yet, sharing them with other processes.
+
+    `ValueError` in one sentence for a full disk or GPU.
+    """
+    with _mendable(plan):
+        _predict(plan, progress, names or plan.dataset.names())
+
+
+def _predict(plan: Plan, progress: Progress | None, names: Sequence[str]) -> None:
     (plan.folder / "predictions").mkdir(parents=True, exist_ok=True)
     provenance.apply(plan.numerics)
     waiting: list[str] = []
-    for name in names or plan.dataset.names():
+    for name in names:
         with _try_lock(plan.folder, name) as mine:
             if _note(plan, name).is_file():
                 if progress:
@@ -115,7 +130,12 @@ def _predict_sequence(plan: Plan, name: str) -> int:
         folder = plan.folder / "predictions" / name
         shutil.rmtree(folder, ignore_errors=True)
         plan.task.save(folder, sequence, prediction)
-    note = {"frames": len(sequence), "stages": clock.seconds, "peak_memory_mib": _peak_memory(plan)}
+    note = {
+        "frames": len(sequence),
+        "stages": clock.seconds,
+        "shared": clock.shared,
+        "peak_memory_mib": _peak_memory(plan),
+    }
     record.write_atomic(_note(plan, name), json.dumps(note).encode())
     return len(sequence)
 
@@ -227,6 +247,8 @@ def _cost(plan: Plan, clock: Clock) -> dict[str, Any]:
         "frames_per_second": round(frames / total, 3) if total else 0.0,
         "peak_memory_mib": max(note["peak_memory_mib"] for note in notes),
         "threads": torch.get_num_threads(),
+        # features or neighbours were shared with other runs (a sweep's): no measure of speed
+        "shared": any(note.get("shared", False) for note in notes),
     }
 
 

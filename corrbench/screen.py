@@ -56,6 +56,11 @@ def run_one(method: str, task: str, *, when: str, quiet: bool = False, **setting
     plan = api.plan(method, task, **settings)
     for text in plan.notes:
         note(text)
+    if plan.to_train:
+        for line in plan.to_train:
+            console.print(f"train   {line}", markup=False)
+        api.train(plan, progress=not quiet, say=note)
+        plan = api.plan(method, task, **settings)
     return run_plan(plan, when=when, quiet=quiet)
 
 
@@ -253,3 +258,30 @@ def sweep(
         markup=False,
     )
     show_records(records)
+
+
+def ablate(
+    method: str, task: str, *, only: Sequence[str], seeds: int, seed: int, dry_run: bool, report: Path, device: str | None,
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Say what would be trained, train and evaluate it, and show the table of differences to the full method."""
+    from corrbench import ablate as ablating
+
+    if dry_run:
+        found = ablating.variants(
+            method, only=only, seeds=seeds, seed=seed, schedule=settings["schedule"], overrides=settings["overrides"],
+            data=settings["data"], sample=settings["sample"], device=api.numerics(device).device, fetch=False,
+        )  # fmt: skip
+        print("\n".join(ablating.describe(found)))
+        return
+    done = ablating.ablate(
+        method, task, only=only, seeds=seeds, seed=seed, report=report, device=device, run=run_plan,
+        say=lambda text: console.print(text, markup=False), **settings,
+    )  # fmt: skip
+    for text in done.notes:
+        note(text)
+    for path in done.files:
+        if path.suffix == ".md":
+            print(path.read_text(encoding="utf-8"))
+    for path in done.files:
+        print(path)

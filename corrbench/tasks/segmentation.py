@@ -47,9 +47,18 @@ class VideoObjectSegmentation:
         """The first frame's mask on the feature grid, one-hot: float32 (classes, h, w)."""
         return labels.encode_mask(_first(sequence), input_size, grid_size, protocol.down)
 
-    def decode(self, soft_TChw: torch.Tensor, sequence: Sequence, protocol: Protocol) -> np.ndarray:
-        """Soft labels on the grid to index masks at the sequence's own size: uint8 (T, H, W), frame 0 included."""
-        input_size = protocol.input_size(sequence.size)
+    def decode(
+        self,
+        soft_TChw: torch.Tensor,
+        sequence: Sequence,
+        protocol: Protocol,
+        input_size: tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        """Soft labels on the grid to index masks at the sequence's own size: uint8 (T, H, W), frame 0 included.
+
+        `input_size` is what the network saw (default: the protocol's, which a ViT's patch may have rounded).
+        """
+        input_size = input_size or protocol.input_size(sequence.size)
         masks = labels.decode_mask(soft_TChw, sequence.size, protocol.up, protocol.minmax, input_size)
         return np.asarray(masks.cpu() if isinstance(masks, torch.Tensor) else masks)
 
