@@ -27,7 +27,8 @@ from corrbench import config
 
 UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 DTYPES = {
-    torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8",
+    torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.int32: "I32",
+    torch.uint8: "U8",
 }  # fmt: skip
 ENDING = ".safetensors"
 ABANDONED = 3600.0  # seconds after which a file that nobody writes to any more is what a killed process left
