@@ -93,28 +93,28 @@ def ratios(features_TChw: Tensor, threads: int, rounds: int) -> dict[str, float]
     vectors = as_vectors(features_TChw, True)
     labels = torch.rand(t, 3, GRID[0] * GRID[1], generator=torch.Generator().manual_seed(1))
     seen = window.dense(*GRID)
-    packings = {
-        form: native._Packing(library, features_TChw, True, form == "pruned", threads)
+    packed = {
+        form: native.Packed(library, features_TChw, True, form == "pruned", threads, t + 1)
         for form in ("fp32", "pruned")
     }
-    held = {form: {f: pack(f) for f in range(t + 1)} for form, pack in packings.items()}
+    for frames in packed.values():
+        frames.hold(set(range(t + 1)))
     index = torch.empty(GRID[0] * GRID[1], K, dtype=torch.int32)
     similarity = torch.empty(GRID[0] * GRID[1], K)
 
     def one_frame(form: str) -> None:
-        packings[form](t)
-        job = native._Job(packings[form], held[form], t, context.of(t), window, index, similarity)
-        native._run(library, [job], threads)
+        packed[form].pack(t)
+        native.run(library, [native.Job(packed[form], t, context.of(t), window, index, similarity)], threads)
 
     costs: dict[str, list[Cost]] = {"dense": [], "fp32": [], "pruned": []}
     for _ in range(rounds):
         costs["dense"].append(timed(lambda: dense(vectors, labels, seen)))
-        for form in packings:
+        for form in packed:
             costs[form].append(timed(lambda form=form: one_frame(form)))  # type: ignore[misc]
     _, best = dense(vectors, labels, seen)
     assert (similarity - best).abs().max() < 1e-5, "not the same neighbours"
     result = {f"{name} s": statistics.median(cost.wall for cost in costs[name]) for name in costs}
-    for form in packings:
+    for form in packed:
         pairs = list(zip(costs["dense"], costs[form], strict=True))
         result[f"{form} x"] = statistics.median(d.wall / n.wall for d, n in pairs)
         result[f"{form} x by core seconds"] = statistics.median(d.core / n.core for d, n in pairs)
@@ -129,13 +129,12 @@ def peak_mb(features: str) -> float:
         "torch.set_num_threads(2);"
         f"x = b.{features}_features(40);"
         "native.neighbours(x[:3, :, :20, :20].contiguous(), Window(), Context(), 10);"
-        "room = torch.ones(39, 60 * 107, 20); del room;"
         "here = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6;"
         "open('/proc/self/clear_refs', 'w').write('5');"
         "before = here();"
         "found = native.neighbours(x, Window('square', 12), Context(20), 10);"
         "peak = [int(l.split()[1]) / 1e3 * 1.024 for l in open('/proc/self/status') if l.startswith('VmHWM')][0];"
-        "print(peak - before)"
+        "print(peak - before - found.index.nbytes / 1e6 - found.similarity.nbytes / 1e6)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return float(done.stdout)

@@ -18,13 +18,14 @@ namespace {
 constexpr int TILES = 4;                                  // side by side in a strip: they share rows of keys
 constexpr int LEVELS = 3, PREFIX[LEVELS] = {16, 32, 64};  // channel pairs seen before each pruning test
 constexpr int CHUNK = 32;                                 // channels the rotation sums at a time
+constexpr int SPARE = 2 * KEYS;                           // lanes read after the last: a tile may reach beyond a row
 
 enum Fact { SCALE, LEAD, TAIL, RESIDUAL = TAIL + LEVELS, NORM, FACTS };  // of a cell, for the pruned search
 
 struct Frame {
     const float *vectors;  // (h, w, stride): channels of a cell side by side, zeros after `channels`
-    const int32_t *pairs;  // (h, pairs, wide): two int16 coordinates a cell, neighbouring cells side by side
-    const float *facts;    // (h, FACTS, wide)
+    const int32_t *pairs;  // (h, pairs, wide) and SPARE: two int16 coordinates a cell, neighbouring cells side by side
+    const float *facts;    // (h, FACTS, wide) and SPARE
     float residual, norm;  // the largest of the frame
 };
 
@@ -96,12 +97,12 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
 
     Strip(const Search &search, int most_rows)
         : s(search), rows(most_rows), queries(size_t(rows) * TILES * s.stride * QUERIES * 4),
-          panel(size_t(s.stride) * (s.wide + KEYS) * 4), facts(size_t(rows) * TILES * FACTS * QUERIES * 4),
+          panel((size_t(s.stride) * s.wide + SPARE) * 4), facts(size_t(rows) * TILES * FACTS * QUERIES * 4),
           tops(size_t(rows) * TILES * QUERIES * s.k * 4), scores(size_t(rows) * TILES * QUERIES * s.capacity * 4),
           keys(size_t(rows) * TILES * QUERIES * s.capacity * 4), zeros(size_t(s.stride) * 4),
           lists(rows * TILES * QUERIES), active(rows * TILES) {
         std::memset(zeros.data, 0, size_t(s.stride) * 4);
-        std::memset(panel.data, 0, size_t(s.stride) * (s.wide + KEYS) * 4);  // beyond a row: no denormal numbers
+        std::memset(panel.data, 0, (size_t(s.stride) * s.wide + SPARE) * 4);
         for (size_t n = 0; n < lists.size(); n++) {
             lists[n].top = tops.of<float>() + n * s.k;
             lists[n].score = scores.of<float>() + n * s.capacity;
@@ -184,7 +185,8 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
                     seen[i] = some ? uint32_t((uint64_t(1) << high) - (uint64_t(1) << low)) >> at : 0;
                 }
             }
-            if (from < to) PRUNED ? see_pruned(f, ky, kx + at, y, x, lanes, seen) : see_exact(f, ky, kx + at, left, y, x, lanes, seen);
+            if (from >= to) continue;
+            PRUNED ? see_pruned(f, ky, kx + at, y, x, lanes, seen) : see_exact(f, ky, kx + at, left, y, x, lanes, seen);
         }
     }
 
@@ -206,7 +208,8 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
 
     void see_exact(int f, int ky, int kx, int left, int y, int x, int lanes, const uint32_t *seen) {
         alignas(64) float sums[QUERIES * KEYS];
-        tile<QUERIES, QUERIES>(query<float>(y, x), panel.of<float>() + kx - left, s.wide, s.channels, lanes, true, sums);
+        const float *from = panel.of<float>() + kx - left;
+        tile<QUERIES, QUERIES>(query<float>(y, x), from, s.wide, s.channels, lanes, true, sums);
         for (int i = 0; i < QUERIES; i++) {
             List &mine = list(y, x)[i];
             uint32_t hits = 0;
@@ -269,7 +272,7 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
         if (asked[level] == 512) asked[level] /= 2, ended[level] /= 2;
     }
 
-    // Which keys of a tile can still matter after `sums`: bits in `hits`; their similarities in `score` if all is summed.
+    // Which keys of a tile can still matter after `sums`: bits in `hits`. If all is summed, similarities in `score`.
     template <bool LAST>
     bool judge(int y, int x, int level, const float *theirs, const int32_t *sums, const uint32_t *seen, uint32_t *hits,
                float *score) {
@@ -321,8 +324,8 @@ struct Strip {  // queries of up to 4 tiles side by side, from column x0 on, in 
         return a.first > b.first || (a.first == b.first && a.second < b.second);
     }
 
-    // `best` by distinct frame becomes k keys by slot. The k best distinct keys hold the k best of all slots: a key's other
-    // slots come after its first, and those of the k distinct keys ahead of it come before.
+    // `best` by distinct frame becomes k keys by slot. The k best distinct keys hold the k best of all slots: a key's
+    // other slots come after its first, and k first slots come before that.
     void write(int y, int x) {
         const int cells = s.h * s.w, cell = y * s.w + x;
         const size_t distinct = std::min<size_t>(best.size(), s.k);
@@ -365,7 +368,8 @@ void rotate(const Rotation &r, int y, int x, float *panel, float *value, const f
         for (int c = 0; c < r.channels; c += CHUNK) {  // short chains: E pays for the bound on their rounding
             alignas(64) float sums[QUERIES * KEYS];
             const float *directions = r.basis + size_t(first) * r.channels + c * QUERIES;
-            tile<QUERIES, QUERIES>(directions, panel + c * KEYS, KEYS, std::min(CHUNK, r.channels - c), KEYS, true, sums);
+            const int some = std::min(CHUNK, r.channels - c);
+            tile<QUERIES, QUERIES>(directions, panel + c * KEYS, KEYS, some, KEYS, true, sums);
             for (int n = 0; n < QUERIES * KEYS; n++) total[n] = c ? total[n] + sums[n] : sums[n];
         }
     };
@@ -406,7 +410,8 @@ void quantise(const Rotation &r, int y, int x, const float *value) {
     float fact[FACTS][KEYS];
     for (int l = 0; l < KEYS; l++) {
         const float tiny = 1e-17f;  // above what is lost where squares underflow
-        const float rest_norm = std::sqrt(rest[l]) * up + tiny, norm = std::sqrt(value[l] * value[l] + rest[l]) * up + tiny;
+        const float rest_norm = std::sqrt(rest[l]) * up + tiny;
+        const float norm = std::sqrt(value[l] * value[l] + rest[l]) * up + tiny;
         // `exact` is itself rounded, by at most 2^-9 where it is below 2^15
         const float error = (std::sqrt(residual[l]) + std::sqrt(float(count)) / 512) * up / scale[l];
         fact[SCALE][l] = 1 / scale[l], fact[LEAD][l] = value[l];
@@ -445,7 +450,8 @@ int corrbench_search(Search *searches, int count, int threads) {
             Search &s = searches[n / (strips * parts)];
             const int strip = n / parts % strips, top = n % parts * rows;
             Strip work(s, rows);
-            work.run(tiles * strip / strips * QUERIES, tiles * (strip + 1) / strips * QUERIES, top, std::min(h, top + rows));
+            const int from = tiles * strip / strips, to = tiles * (strip + 1) / strips;
+            work.run(from * QUERIES, to * QUERIES, top, std::min(h, top + rows));
             __atomic_fetch_add(&s.redone, work.redone, __ATOMIC_RELAXED);
         }
     });

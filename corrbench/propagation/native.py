@@ -16,7 +16,9 @@ from corrbench.propagation import compiled
 from corrbench.propagation.types import Context, Neighbours, Window, as_vectors, check_count
 
 FACTS = 7  # of a cell, see native.cpp
-QUERIES, KEYS = 8, 32  # of a tile
+QUERIES = 8  # of a tile
+SPARE = 64  # lanes after the last: tiles reach beyond the end of a row
+PRUNED_FROM = 64  # channels; with fewer the fp32 form is faster
 MOST_AT_ONCE = 8  # target frames a call: interrupts are seen between calls
 CHUNK = 32  # channels the rotation sums at a time
 ROUNDING = 2.0**-24  # relative, of one fp32 operation
@@ -59,14 +61,6 @@ class Counts:
 
     queries: int
     redone: int
-
-
-@dataclass(frozen=True)
-class _Held:
-    """A frame as the library sees it; the tensors keep its memory alive."""
-
-    frame: _Frame
-    tensors: tuple[Tensor, ...]
 
 
 def available() -> bool:
@@ -121,61 +115,73 @@ def search(
     threads = threads or torch.get_num_threads()
     index = torch.empty(total - 1, h * w, k, dtype=torch.int32)
     similarity = torch.empty(total - 1, h * w, k)
-    pack = _Packing(library, features_TChw, normalise, channels >= 64 if pruned is None else pruned, threads)
-    last_use = {f: t for t in range(1, total) for f in (t, *context.of(t))}
-    held: dict[int, _Held] = {}
-    redone = 0
     at_once = min(threads, MOST_AT_ONCE)
-    for start in range(1, total, at_once):
-        targets = range(start, min(start + at_once, total))
-        for f in sorted({f for t in targets for f in (t, *context.of(t))} - held.keys()):
-            held[f] = pack(f)
-        jobs = [_Job(pack, held, t, context.of(t), window, index[t - 1], similarity[t - 1]) for t in targets]
-        redone += _run(library, jobs, threads)
-        held = {f: frame for f, frame in held.items() if last_use[f] > targets[-1]}
+    batches = [range(start, min(start + at_once, total)) for start in range(1, total, at_once)]
+    needed = [{f for t in batch for f in (t, *context.of(t))} for batch in batches]
+    pruned = channels >= PRUNED_FROM if pruned is None else pruned
+    packed = Packed(library, features_TChw, normalise, pruned, threads, max(map(len, needed), default=0))
+    redone = 0
+    for batch, frames in zip(batches, needed, strict=True):
+        packed.hold(frames)
+        jobs = [Job(packed, t, context.of(t), window, index[t - 1], similarity[t - 1]) for t in batch]
+        redone += run(library, jobs, threads)
     return Neighbours(index, similarity, (h, w), context), Counts((total - 1) * h * w, redone)
 
 
-class _Packing:
-    """How frames of one sequence are laid out for the library."""
+class Packed:
+    """The frames of a sequence that a search needs at a time, laid out for the library.
+
+    All in one block of memory: blocks that come and go with each frame leave holes as large as themselves.
+    """
 
     def __init__(
-        self, library: ctypes.CDLL, features: Tensor, normalise: bool, pruned: bool, threads: int
+        self, library: ctypes.CDLL, features: Tensor, normalise: bool, pruned: bool, threads: int, most: int
     ) -> None:
         self.library, self.features, self.normalise, self.pruned = library, features, normalise, pruned
         self.threads = threads
         _, self.channels, self.h, self.w = features.shape
         self.stride = -(-self.channels // 16) * 16
-        self.wide = (
-            -(-self.w // 32) * 32 + 2 * KEYS + 16
-        )  # tiles reach beyond the border; an odd number of cache lines
+        self.wide = (-(-self.w // 16) | 1) * 16  # an odd number of cache lines: rows fall into different sets
         self.pairs = max(1, self.channels // 2)  # of all coordinates but the first
-        if pruned:
-            self.basis, defect = _principal_directions(self._vectors(0)[:, : self.channels])
+        self.frames: dict[int, _Frame] = {}
+        self._place: dict[int, int] = {}
+        self._free = list(range(most))
+        self._vectors = torch.zeros(most, self.h * self.w, self.stride)
+        if pruned and most:
+            self._basis, defect = _principal_directions(as_vectors(features[:1], normalise)[0])
             chain = (CHUNK + self.channels // CHUNK + 2) * 1.01 * ROUNDING  # of one coordinate
-            self.error, self.rest_error = chain + 2 * defect + 8 * ROUNDING, self.channels**0.5 * chain
+            self._error, self._rest_error = chain + 2 * defect + 8 * ROUNDING, self.channels**0.5 * chain
             self.slack = (self.channels + 2) * 1.01 * ROUNDING + defect + 2e-6
+            self._pairs = torch.zeros(most, self.h * self.pairs * self.wide + SPARE, dtype=torch.int32)
+            self._facts = torch.zeros(most, self.h * FACTS * self.wide + SPARE)
 
-    def __call__(self, f: int) -> _Held:
-        vectors = self._vectors(f)
-        frame = _Frame(vectors=vectors.data_ptr())
-        if not self.pruned:
-            return _Held(frame, (vectors,))
-        pairs = torch.zeros(self.h, self.pairs, self.wide, dtype=torch.int32)
-        facts = torch.zeros(self.h, FACTS, self.wide)
-        rotation = _Rotation(
-            self.h, self.w, self.wide, self.channels, self.stride, self.pairs, self.threads,
-            vectors.data_ptr(), self.basis.data_ptr(), pairs.data_ptr(), facts.data_ptr(), self.error, self.rest_error,
-        )  # fmt: skip
-        if not self.library.corrbench_rotate(ctypes.byref(rotation)):
-            raise MemoryError("the neighbour search ran out of memory")
-        frame.pairs, frame.facts = pairs.data_ptr(), facts.data_ptr()
-        frame.residual, frame.norm = float(facts[:, FACTS - 2].max()), float(facts[:, FACTS - 1].max())
-        return _Held(frame, (vectors, pairs, facts))
+    def hold(self, needed: set[int]) -> None:
+        """Pack the frames of `needed` that are not here, in the places of those that are not needed."""
+        for f in self.frames.keys() - needed:
+            del self.frames[f]
+            self._free.append(self._place.pop(f))
+        for f in sorted(needed - self.frames.keys()):
+            self._place[f] = self._free.pop()
+            self.frames[f] = self.pack(f)
 
-    def _vectors(self, f: int) -> Tensor:
-        vectors = as_vectors(self.features[f : f + 1], self.normalise, start=f)[0]
-        return torch.nn.functional.pad(vectors, (0, self.stride - self.channels)).contiguous()
+    def pack(self, f: int) -> _Frame:
+        """Lay out frame f in its place."""
+        n = self._place[f]
+        self._vectors[n, :, : self.channels] = as_vectors(self.features[f : f + 1], self.normalise, start=f)[
+            0
+        ]
+        frame = _Frame(vectors=self._vectors[n].data_ptr())
+        if self.pruned:
+            frame.pairs, frame.facts = self._pairs[n].data_ptr(), self._facts[n].data_ptr()
+            rotation = _Rotation(
+                self.h, self.w, self.wide, self.channels, self.stride, self.pairs, self.threads,
+                frame.vectors, self._basis.data_ptr(), frame.pairs, frame.facts, self._error, self._rest_error,
+            )  # fmt: skip
+            if not self.library.corrbench_rotate(ctypes.byref(rotation)):
+                raise MemoryError("the neighbour search ran out of memory")
+            facts = self._facts[n, :-SPARE].view(self.h, FACTS, self.wide)
+            frame.residual, frame.norm = float(facts[:, -2].max()), float(facts[:, -1].max())
+        return frame
 
 
 def _principal_directions(vectors: Tensor) -> tuple[Tensor, float]:
@@ -189,13 +195,12 @@ def _principal_directions(vectors: Tensor) -> tuple[Tensor, float]:
     return padded.reshape(channels, -1, QUERIES).permute(1, 0, 2).contiguous(), defect
 
 
-class _Job:
+class Job:
     """The search of one target frame, with all that its structure points to."""
 
     def __init__(
         self,
-        pack: _Packing,
-        held: dict[int, _Held],
+        packed: Packed,
         t: int,
         slots: tuple[int, ...],
         window: Window,
@@ -207,20 +212,20 @@ class _Job:
         starts = [sum(map(len, by_frame[:n])) for n in range(len(by_frame) + 1)]
         reach = () if window.mask == "none" else window.half_widths()
         k = index.shape[1]
-        self.arrays = [
+        self._arrays = [
             (_INT * len(v))(*v) for v in (reach, starts, [slot for group in by_frame for slot in group])
         ]
-        self.frames = (_Frame * len(distinct))(*(held[f].frame for f in distinct))
-        self.held = [held[f] for f in (t, *distinct)]
+        self._frames = (_Frame * len(distinct))(*(packed.frames[f] for f in distinct))
         self.search = _Search(
-            pack.h, pack.w, pack.wide, pack.channels, pack.stride, pack.pairs, k, max(512, 4 * k) if pack.pruned else k,
-            len(distinct), len(reach), int(window.sees_all(0)), int(pack.pruned),
-            *(ctypes.addressof(a) for a in self.arrays), ctypes.addressof(self.frames),
-            held[t].frame, pack.slack if pack.pruned else 0.0, index.data_ptr(), similarity.data_ptr(),
+            packed.h, packed.w, packed.wide, packed.channels, packed.stride, packed.pairs,
+            k, max(512, 4 * k) if packed.pruned else k,
+            len(distinct), len(reach), int(window.sees_all(0)), int(packed.pruned),
+            *(ctypes.addressof(a) for a in self._arrays), ctypes.addressof(self._frames),
+            packed.frames[t], packed.slack if packed.pruned else 0.0, index.data_ptr(), similarity.data_ptr(),
         )  # fmt: skip
 
 
-def _run(library: ctypes.CDLL, jobs: list[_Job], threads: int) -> int:
+def run(library: ctypes.CDLL, jobs: list[Job], threads: int) -> int:
     """Search some target frames; how many queries were redone."""
     searches = (_Search * len(jobs))(*(job.search for job in jobs))
     if not library.corrbench_search(searches, len(jobs), threads):

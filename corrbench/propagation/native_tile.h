@@ -13,6 +13,8 @@
 #include <immintrin.h>
 #endif
 
+namespace {
+
 constexpr int QUERIES = 8, KEYS = 32;  // a tile
 #if defined(__AVX512F__) && defined(__AVX512BW__)
 constexpr int LANES = 16, ROWS = 8;  // floats in a vector; queries of a register block of ROWS x 2 vectors
@@ -110,7 +112,7 @@ inline uint32_t reaching(Floats value, float floor) {  // one bit for each lane
 #endif
 }
 
-// ---- keys[c * apart + lane] from rows[lane][c], LANES x LANES at a time ----------------------------------------------------
+// ---- keys[c * apart + lane] from rows[lane][c], LANES x LANES at a time --------------------------------------------
 
 template <int STEP, int... L>
 inline void exchange(Floats &a, Floats &b, std::integer_sequence<int, L...>) {
@@ -183,3 +185,5 @@ bool in_parallel(int items, int threads, Work work) {  // work(next): calls next
     for (auto &thread : pool) thread.join();
     return good;
 }
+
+}  // namespace
