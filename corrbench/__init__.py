@@ -19,14 +19,16 @@ _HOME = {
     "plan": "corrbench.api",
     "ablate": "corrbench.ablate",
     "sweep": "corrbench.sweeping",
-    "compare": "corrbench.compare",
-    "reproduce": "corrbench.reproduce",
+    "compare": "corrbench.comparison",
+    "reproduce": "corrbench.reproduction",
     "score": "corrbench.external",
-    "report": "corrbench.report",
+    "report": "corrbench.reporting",
     "check": "corrbench.checking",
     "available": "corrbench.listing",
     "read": "corrbench.record",
     "find": "corrbench.record",
+    "to_frame": "corrbench.frames",
+    "scores_frame": "corrbench.frames",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -200,9 +200,9 @@ def score(predictions: Path, task: str, data: Path | None, override: tuple[str, 
 @click.option("--data", type=click.Path(path_type=Path), help="Data root, for the overlays' frames.")
 def report(paths: tuple[str, ...], out: Path, overlays: str, data: Path | None) -> None:
     """Write Markdown, HTML and LaTeX tables, plots and overlays of the records (default: those under runs/)."""
-    from corrbench import report as reports
+    from corrbench import reporting
 
-    written = reports.write_from(paths or ("runs",), out, overlays=overlays, data=data)
+    written = reporting.write_from(paths or ("runs",), out, overlays=overlays, data=data)
     for path in written:
         click.echo(str(path))
 
@@ -226,9 +226,9 @@ def report(paths: tuple[str, ...], out: Path, overlays: str, data: Path | None) 
 def compare(paths: tuple[str, ...], metric: str | None, baseline: str | None, allow: tuple[str, ...], against: Path | None,
             fail_below: float, form: str, plot: Path | None) -> None:  # fmt: skip
     """Is one method better than another? Paired over sequences, from records alone."""
-    from corrbench import compare as comparing
+    from corrbench import comparison
 
-    text, status = comparing.command(
+    text, status = comparison.command(
         paths,
         metric=metric,
         baseline=baseline,
@@ -250,9 +250,9 @@ def compare(paths: tuple[str, ...], metric: str | None, baseline: str | None, al
 )
 def reproduce(method: str, paths: tuple[str, ...], form: str) -> None:
     """Published against measured, metric by metric, with a verdict."""
-    from corrbench import reproduce as reproducing
+    from corrbench import reproduction
 
-    click.echo(reproducing.command(method, paths or ("runs",), form=form))
+    click.echo(reproduction.command(method, paths or ("runs",), form=form))
 
 
 @main.command(name="list")

@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     import pandas
 
 
-def of_records(records: Iterable[Record]) -> pandas.DataFrame:
-    """A row a record: method, backbone, task, data, protocol, every summary number, speed, signature,
-    folder.
+COST = ("seconds", "frames_per_second", "peak_memory_mib", "shared")
+
+
+def to_frame(records: Iterable[Record]) -> pandas.DataFrame:
+    """A row a record: what was run on what, every switch of its protocol, every number, what it cost, and its names.
+
+    `protocol` is the preset's name with what was changed of it; `topk` is missing where every key counts (`groupby`
+    drops such rows without `dropna=False`). Rows with `shared` come from a sweep: their times are no measure of speed.
     """
     import pandas
 
@@ -24,12 +29,33 @@ def of_records(records: Iterable[Record]) -> pandas.DataFrame:
     return pandas.DataFrame(
         {
             "method": record.method["name"], "backbone": sc.backbone(record), "task": record.task["name"],
-            "data": sc.extent(record), "synthetic": record.dataset["synthetic"], "protocol": protocol, **record.summary,
-            "frames_per_second": record.cost.get("frames_per_second"), "signature": record.signature,
-            "folder": str(record.folder),
+            "data": sc.extent(record), "synthetic": record.dataset["synthetic"], "protocol": protocol,
+            **_switches(record), **record.summary, **{name: record.cost.get(name) for name in COST},
+            "key": record.key, "signature": record.signature, "folder": str(record.folder),
         }
         for record, protocol in zip(found, protocol_labels(found), strict=True)
     )  # fmt: skip
+
+
+def scores_frame(records: Iterable[Record]) -> pandas.DataFrame:
+    """A row a record and object (joint, class) of every sequence: the columns of `scores.csv`, and whose they are."""
+    import pandas
+
+    found = list(records)
+    tables = []
+    for record, protocol in zip(found, protocol_labels(found), strict=True):
+        whose = {
+            "method": record.method["name"],
+            "task": record.task["name"],
+            "protocol": protocol,
+            "key": record.key,
+        }
+        tables.append(pandas.DataFrame(record.scores()).assign(**whose))
+    return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()
+
+
+def _switches(record: Record) -> dict[str, Any]:
+    return {k: v for k, v in record.protocol.get("settings", {}).items() if k not in ("name", "version")}
 
 
 def by_sequence(records: Iterable[Record], metric: str | None = None) -> pandas.DataFrame:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from corrbench import pipeline
 from corrbench.indexed_png import decode, encode
 
 Masks = npt.NDArray[np.uint8]
@@ -42,8 +43,10 @@ def write_masks(folder: Path, masks_THW: npt.ArrayLike, names: Sequence[str], *,
             f"{folder}: {len(names)} frame names for masks of shape {masks.shape}, expected (T, H, W)"
         )
     with _appearing_whole(Path(folder)) as partial:
-        for name, mask in zip(names, masks, strict=True):
-            _write(partial / f"{name}.png", encode(mask), fsync)
+        threads = pipeline.cores()
+        encoded = pipeline.ahead(encode, masks, threads=threads, depth=2 * threads)
+        for name, data in zip(names, encoded, strict=True):
+            _write(partial / f"{name}.png", data, fsync)
 
 
 def read_masks(
@@ -58,10 +61,12 @@ def read_masks(
     folder = Path(folder)
     check_frames(folder, names, may_lack)
     masks = np.zeros((len(names), *size), dtype=np.uint8)
-    for t, name in enumerate(names):
-        path = folder / f"{name}.png"
-        if name not in may_lack or path.exists():
-            masks[t] = decode(path, size, max_id)
+    paths = [folder / f"{name}.png" for name in names]
+    there = [t for t, path in enumerate(paths) if names[t] not in may_lack or path.exists()]
+    threads = pipeline.cores()
+    read = pipeline.ahead(lambda t: decode(paths[t], size, max_id), there, threads=threads, depth=2 * threads)
+    for t, mask in zip(there, read, strict=True):
+        masks[t] = mask
     return masks
 
 

@@ -38,7 +38,7 @@ def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
 
 
 def test_modules_behind_report_and_compare_import_nothing_heavy() -> None:
-    code = "import sys, corrbench.report, corrbench.compare, corrbench.record; print([m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    code = "import sys, corrbench.reporting, corrbench.comparison, corrbench.record; print([m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
 

@@ -49,14 +49,18 @@ def neighbours(
     method: str = "auto",
     threads: int | None = None,
     tile: tuple[int, int] | None = None,
+    device: str | torch.device | None = None,
+    memory: int | None = None,
 ) -> Neighbours:
     """The k best keys of every query of frames 1..T-1, see `Neighbours`; every method finds the same ones.
 
     Similarities are float32 sums whose order of addition differs between methods, tile sizes and numbers of threads, by
     about 1e-7 for unit vectors: keys nearer to each other than that may change places. Copies of a frame tie exactly.
-    `threads` (CPU) and `tile`, the (rows, columns) of queries that share one matrix product, change the time only.
+    `threads` (CPU) and `tile`, the (rows, columns) of queries that share one matrix product, change the time only, and so
+    do `device` and `memory` of the GPU path: features that lie in the CPU's memory are then streamed to that device, and
+    what is held there beside the given features stays below `memory` bytes.
     """
-    chosen = choose_method(features_TChw.device, method)
+    chosen = choose_method(device or features_TChw.device, method)
     if chosen == "reference":
         return reference.neighbours(features_TChw, window, context, k, normalise=normalise)
     if chosen == "native":
@@ -64,7 +68,10 @@ def neighbours(
         return native.neighbours(features_TChw, window, context, k, normalise=normalise, threads=threads)
     if chosen == "gpu":
         gpu = import_module("corrbench.propagation.gpu")
-        return gpu.neighbours(features_TChw, window, context, k, normalise=normalise)
+        return gpu.neighbours(
+            features_TChw, window, context, k, normalise=normalise, budget=memory, device=device
+        )
+    features_TChw = features_TChw.to(device) if device is not None else features_TChw
     return cpu.neighbours(features_TChw, window, context, k, normalise=normalise, threads=threads, tile=tile)
 
 
@@ -115,12 +122,16 @@ def carry(
     path: str = "auto",
     threads: int | None = None,
     clock: Clock | None = None,
+    device: str | torch.device | None = None,
+    memory: int | None = None,
+    found: Callable[[Neighbours], None] | None = None,
 ) -> Tensor:
     """Soft labels (T, classes, h, w) of all frames, frame 0 first, under any protocol.
 
     Features are (T, C, h, w) as the backbone gives them, the label (classes, h, w) on the same grid. `path` is a method
     of `choose_method`; protocols without top-k, or with one a context frame, know `reference` and the tiled form
-    alone. `clock("neighbours")` and `clock("propagate")` are entered around the two stages.
+    alone. `clock("neighbours")` and `clock("propagate")` are entered around the two stages, `found` is given the neighbours
+    of protocols that have them. `device`, `memory`: see `neighbours`.
     """
     timed = clock or (lambda stage: nullcontext())
     if first_label_Chw.ndim != 3 or first_label_Chw.shape[1:] != features_TChw.shape[2:]:
@@ -128,7 +139,9 @@ def carry(
             f"first label of shape {tuple(first_label_Chw.shape)}: expected (classes, h, w) with the grid of the "
             f"features, which are {tuple(features_TChw.shape)}"
         )
-    chosen = choose_method(features_TChw.device, path)
+    chosen = choose_method(device or features_TChw.device, path)
+    if chosen != "gpu" and device is not None:
+        features_TChw = features_TChw.to(device)
     if chosen == "reference":
         with timed("propagate"):
             return reference.carry(features_TChw, first_label_Chw, protocol)
@@ -136,14 +149,17 @@ def carry(
     context = Context(protocol.context, protocol.early)
     if protocol.topk is None or protocol.topk_scope == "frame":
         with timed("propagate"):
+            features_TChw = features_TChw.to(device) if device is not None else features_TChw
             return carry_every_key(features_TChw, first_label_Chw, protocol, threads=threads)
     with timed("neighbours"):
-        found = neighbours(
+        best = neighbours(
             features_TChw, window, context, protocol.topk, normalise=protocol.normalise, method=chosen,
-            threads=threads,
+            threads=threads, device=device, memory=memory,
         )  # fmt: skip
+    if found is not None:
+        found(best)
     with timed("propagate"):
-        return propagate(found, first_label_Chw, protocol.temperature, stored=protocol.stored)
+        return propagate(best, first_label_Chw, protocol.temperature, stored=protocol.stored)
 
 
 def _available(method: str) -> bool:

@@ -2,7 +2,7 @@
 
 A program owns 8 x 16 queries and streams the keys of their common window through the tensor cores, entry by entry;
 affinities are never written. Rounding to fp16 moves a similarity by at most |dq||k| + |q||dk| + |dq||dk| (measured
-residuals) plus the accumulation's error; every key within twice that of a lower bound of the k-th best is kept, rescored
+residuals) plus what the additions lose; every key within twice that of a lower bound of the k-th best is kept, rescored
 in float32 and ordered by (similarity descending, index ascending). A query whose buffer overflows (near-constant regions,
 more ties than room) is redone in float32 and counted. Nothing is approximate.
 """
@@ -11,30 +11,29 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from corrbench.propagation.types import Context, Neighbours, Window, as_vectors, check_count
+from corrbench import memory
+from corrbench.propagation.gpu_frames import Frames
+from corrbench.propagation.types import Context, Neighbours, Window, check_count
 
-ROOM = 128  # candidates a query while searching
-KEPT = 48  # candidates a query that are rescored; more within the bound than this, and the query is redone
-TILE = (8, 16)
-MOST = 32  # the largest k of this path; the lower bound needs more groups (BN) than that
-BUDGET = 4 * 2**30  # bytes of candidate buffers at once, where no budget is given
-
-
-@dataclass
-class Counts:
-    """Queries searched and queries redone in float32 since the start, for the record."""
-
-    searched: int = 0
-    redone: int = 0
+MOST = 32  # the largest k of this path; the lower bound needs more groups than that
+REDO = 2**28  # bytes of similarities at once, where queries are redone
 
 
-counts = Counts()
+@dataclass(frozen=True)
+class Launch:
+    """How the search kernel is laid out: queries of a tile, keys a step, warps and stages. Changes the time only."""
+
+    tile: tuple[int, int] = (8, 16)
+    keys: int = 64
+    warps: int = 8
+    stages: int = 2
 
 
 @cache
@@ -58,15 +57,17 @@ def interpreted() -> bool:
 class Entries:
     """The distinct context frames of target frames: an entry is a frame with its window, and the slots that show it."""
 
-    target: Tensor  # int32 (n,)
-    frame: Tensor  # int32 (n, E)
+    target: Tensor  # int32 (n,), rows of the frames held
+    row: Tensor  # int32 (n, E)
     whole: Tensor  # int32 (n, E), 1 where the entry is not masked
     count: Tensor  # int32 (n,)
-    slots: tuple[tuple[tuple[int, ...], ...], ...]  # target -> entry -> slots, ascending
+    slots: Tensor  # int32 (n, E, copies), ascending, -1 behind the last
 
 
-def entries_of(targets: range, window: Window, context: Context, device: torch.device) -> Entries:
-    """Entries of the target frames, oldest first, the newest context frame last."""
+def entries_of(
+    targets: range, window: Window, context: Context, place: dict[int, int], device: torch.device
+) -> Entries:
+    """Entries of the target frames, oldest first, the newest context frame last; `place` is the row of a frame."""
     tables: list[dict[tuple[int, bool], list[int]]] = []
     for t in targets:
         table: dict[tuple[int, bool], list[int]] = {}
@@ -74,17 +75,17 @@ def entries_of(targets: range, window: Window, context: Context, device: torch.d
             table.setdefault((f, window.sees_all(slot)), []).append(slot)
         tables.append(table)
     width = max(len(table) for table in tables)
-    frame, whole = torch.zeros(2, len(tables), width, dtype=torch.int32)
-    for row, table in enumerate(tables):
-        frame[row, : len(table)] = torch.tensor([f for f, _ in table])
-        whole[row, : len(table)] = torch.tensor([int(w) for _, w in table])
-    return Entries(
-        torch.tensor(list(targets), dtype=torch.int32, device=device),
-        frame.to(device),
-        whole.to(device),
-        torch.tensor([len(table) for table in tables], dtype=torch.int32, device=device),
-        tuple(tuple(tuple(s) for s in table.values()) for table in tables),
-    )
+    copies = max(len(slots) for table in tables for slots in table.values())
+    row, whole = torch.zeros(2, len(tables), width, dtype=torch.int32)
+    slots = torch.full((len(tables), width, copies), -1, dtype=torch.int32)
+    for i, table in enumerate(tables):
+        row[i, : len(table)] = torch.tensor([place[f] for f, _ in table])
+        whole[i, : len(table)] = torch.tensor([int(w) for _, w in table])
+        for entry, own in enumerate(table.values()):
+            slots[i, entry, : len(own)] = torch.tensor(own)
+    target = torch.tensor([place[t] for t in targets], dtype=torch.int32)
+    count = torch.tensor([len(table) for table in tables], dtype=torch.int32)
+    return Entries(*(t.to(device) for t in (target, row, whole, count, slots)))
 
 
 def neighbours(
@@ -94,87 +95,89 @@ def neighbours(
     k: int,
     *,
     normalise: bool = True,
-    budget: int = BUDGET,
+    budget: int | None = None,
+    device: torch.device | str | None = None,
+    launch: Launch | None = None,
 ) -> Neighbours:
-    """The k best keys of every query of frames 1..T-1, see `Neighbours`; `features` lie on the GPU.
+    """The k best keys of every query of frames 1..T-1, see `Neighbours`.
 
-    `budget` bounds the bytes of candidate buffers: frames are searched in groups that fit. k above 32 runs the tiled form.
+    `device` is the GPU (absent: where the features lie; they may lie in the CPU's memory and be streamed). `budget` bounds
+    the bytes that the search takes there beyond the features (see `memory.Clip`); without one it is what is free. k above
+    32 runs the tiled form. Nothing of this changes a result. Out of memory, frames are searched in groups half the size.
     """
     check_count(k)
-    if k > MOST:
-        from corrbench.propagation import cpu
+    device = torch.device(device) if device is not None else features_TChw.device
+    if features_TChw.ndim != 4 or 0 in features_TChw.shape or k > MOST:
+        from corrbench.propagation import cpu  # also says what is wrong with features of another shape
 
-        return cpu.neighbours(features_TChw, window, context, k, normalise=normalise)
-    vectors = as_vectors(features_TChw, normalise)
-    frames, cells = vectors.shape[:2]
-    h, w = int(features_TChw.shape[2]), int(features_TChw.shape[3])
-    half, slack = halves(vectors)
-    index = torch.full((frames - 1, cells, k), -1, dtype=torch.int32, device=vectors.device)
-    similarity = torch.full((frames - 1, cells, k), -math.inf, device=vectors.device)
-    step = max(1, budget // frame_bytes(cells))
-    for start in range(1, frames, step):
+        return cpu.neighbours(features_TChw.to(device), window, context, k, normalise=normalise)
+    frames, channels, h, w = features_TChw.shape
+    clip = memory.Clip(frames, (h, w), channels, context.frames, k)
+    step = clip.targets_at_once(memory.free(device) if budget is None else budget)
+    index = torch.full((frames - 1, h * w, k), -1, dtype=torch.int32, device=device)
+    similarity = torch.full((frames - 1, h * w, k), -math.inf, device=device)
+    redone, start = 0, 1
+    held: Frames | None = None
+    while start < frames:
         targets = range(start, min(start + step, frames))
-        entries = entries_of(targets, window, context, vectors.device)
-        candidate, crowded = _search(half, slack, entries, window, k, (h, w))
-        place, value = _rank(vectors, candidate, entries, k)
-        part = slice(start - 1, targets[-1])
-        index[part], similarity[part] = place, value
-        counts.searched += len(targets) * cells
-        counts.redone += int(crowded.sum())
-        for row in crowded.any(dim=1).nonzero().flatten().tolist():
-            queries = crowded[row].nonzero().flatten()
-            t = start + row
-            index[t - 1, queries], similarity[t - 1, queries] = _exactly(
-                vectors, t, queries, window, context, k, (h, w)
-            )
-    return Neighbours(index, similarity, (h, w), context)
-
-
-def frame_bytes(cells: int) -> int:
-    """Bytes that one target frame of the search needs: buffers of candidates, their order and their scores."""
-    return cells * (ROOM * 8 + ROOM * 12 + KEPT * 24 + 64)
-
-
-def halves(vectors_TQC: Tensor) -> tuple[Tensor, Tensor]:
-    """fp16 vectors scaled to a length of at most 1, and every query's slack: twice the bound of a similarity's error."""
-    longest = torch.linalg.vector_norm(vectors_TQC, dim=2).amax().clamp_min(1e-30)
-    scaled = vectors_TQC / longest
-    half = scaled.half()
-    residual = torch.linalg.vector_norm(scaled - half.float(), dim=2)
-    length = torch.linalg.vector_norm(half.float(), dim=2)
-    worst, reach = residual.amax(), length.amax()
-    # Products of fp16 are exact in float32; a tensor core's sum of C of them may lose a few units in the last place each.
-    adding = (vectors_TQC.shape[2] + 8) * 2.0**-22 * length * reach
-    return half, 2 * (residual * (reach + worst) + length * worst + adding)
+        try:
+            held = held or Frames(features_TChw, normalise, device, clip.rows(step))
+            held.hold({f for t in targets for f in (t, *context.of(t))})
+            part = slice(start - 1, targets[-1])
+            redone += _search(held, targets, window, context, k, (h, w), index[part], similarity[part], launch or Launch())
+        except torch.OutOfMemoryError:
+            if step == 1:
+                raise
+            held, step = None, max(1, step // 2)
+            torch.cuda.empty_cache()
+            warnings.warn(f"out of memory on {device}: going on with {step} frames at once", RuntimeWarning, stacklevel=2)
+            continue
+        start = targets.stop
+    return Neighbours(index, similarity, (h, w), context, redone)
 
 
 def _search(
-    half: Tensor, slack: Tensor, entries: Entries, window: Window, k: int, grid: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """Candidates (n, Q, KEPT), entry * Q + cell or -1, and which queries (n, Q) had more of them than there is room for."""
-    from corrbench.propagation import gpu_kernels
+    held: Frames, targets: range, window: Window, context: Context, k: int, grid: tuple[int, int], index: Tensor,
+    similarity: Tensor, launch: Launch,
+) -> int:  # fmt: skip
+    """Fill index and similarity (targets, Q, k); how many queries were redone."""
+    from corrbench.propagation import gpu_kernels as kernels
 
     h, w = grid
-    n, cells, channels = len(entries.target), h * w, half.shape[2]
-    index = torch.full((n, cells, ROOM), -1, dtype=torch.int32, device=half.device)
-    score = torch.full((n, cells, ROOM), -math.inf, device=half.device)
-    found = torch.zeros(n, cells, dtype=torch.int32, device=half.device)
-    shape = {"none": 0, "square": 1, "circle": 2}[window.mask]
+    n, cells, channels = len(targets), h * w, held.vectors.shape[2]
+    device = held.device
+    entries = entries_of(targets, window, context, held.row, device)
+    width, copies = entries.slots.shape[1:]
+    slack, scale = held.slack(), held.scale()
+    buffer = torch.empty(n, cells, memory.ROOM, dtype=torch.int32, device=device)
+    score = torch.empty(n, cells, memory.ROOM, device=device)
+    found = torch.zeros(n, cells, dtype=torch.int32, device=device)
+    mask = {"none": 0, "square": 1, "circle": 2}[window.mask]
     reach, limit = _reach(window)
     block = min(256, max(16, 1 << (channels - 1).bit_length())) if channels <= 256 else 128
-    gpu_kernels.search[(math.ceil(h / TILE[0]) * math.ceil(w / TILE[1]), n)](
-        half, entries.target, entries.frame, entries.whole, entries.count, slack, index, score, found,
-        h, w, channels, entries.frame.shape[1], reach, limit, k, STEPS=14,
-        SHAPE=shape, TY=TILE[0], TX=TILE[1], BN=64, BC=block, CHUNKS=math.ceil(channels / block), CAP=ROOM,
-        num_warps=8,
+    ty, tx = launch.tile
+    kernels.search[(math.ceil(h / ty) * math.ceil(w / tx), n)](
+        held.half, slack if scale is None else scale, entries.target, entries.row, entries.whole, entries.count, slack,
+        buffer, score, found, h, w, channels, width, reach, limit, k, STEPS=14, SHAPE=mask, SCALED=scale is not None,
+        TY=ty, TX=tx, BN=launch.keys, BC=block, CHUNKS=math.ceil(channels / block), CAP=memory.ROOM,
+        num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
-    best, order = torch.sort(score, dim=2, descending=True)
-    candidate = index.gather(2, order)
-    last = best[:, :, k - 1 : k]  # the k-th best in fp16; -inf where fewer than k keys exist
-    targets = entries.target.long()
-    within = (best >= last - slack[targets][:, :, None]) & (best > -math.inf)
-    crowded = (found > ROOM) | (within.sum(dim=2) > KEPT)
-    return candidate.masked_fill(~within, -1)[:, :, :KEPT].contiguous(), crowded
+    rows = n * cells
+    kept = torch.empty(n, cells, memory.KEPT, dtype=torch.int32, device=device)
+    crowded = torch.empty(n, cells, dtype=torch.int8, device=device)
+    many = 64 if interpreted() else 8
+    kernels.compact[(math.ceil(rows / many),)](
+        buffer, score, found, entries.target, slack, kept, crowded, rows, cells, k, STEPS=20, CAP=memory.ROOM,
+        KEPT=memory.KEPT, BR=many, num_warps=4,
+    )  # fmt: skip
+    del buffer, score
+    many = 64 if interpreted() else 4
+    kernels.rank[(math.ceil(rows / many),)](
+        held.vectors, entries.target, entries.row, entries.slots, kept, index, similarity, rows, cells, channels, width,
+        copies, k, KEPT=memory.KEPT, BR=many, BC=32, num_warps=4,
+    )  # fmt: skip
+    del kept
+    return _redo(held, entries, crowded, targets, window, context, k, grid, index, similarity)
 
 
 def _reach(window: Window) -> tuple[int, int]:
@@ -186,80 +189,38 @@ def _reach(window: Window) -> tuple[int, int]:
     return len(window.half_widths()) - 1, limit
 
 
-def _rank(vectors: Tensor, candidate: Tensor, entries: Entries, k: int) -> tuple[Tensor, Tensor]:
-    """Index and float32 similarity (n, Q, k) of the best candidates, every slot of an entry a key of its own."""
-    from corrbench.propagation import gpu_kernels
+def _redo(
+    held: Frames, entries: Entries, crowded: Tensor, targets: range, window: Window, context: Context, k: int,
+    grid: tuple[int, int], index: Tensor, similarity: Tensor,
+) -> int:  # fmt: skip
+    """Crowded queries (n, Q) in float32: whole frames where they are many, else one by one; how many there were."""
+    from corrbench.propagation import gpu_kernels as kernels
 
-    n, cells, kept = candidate.shape
-    value = torch.empty(n, cells, kept, device=vectors.device)
-    rows = n * cells
-    gpu_kernels.rescore[(math.ceil(rows / 4),)](
-        vectors, entries.target, entries.frame, candidate, value, rows, cells, vectors.shape[2], entries.frame.shape[1],
-        kept, BR=4, BM=1 << (kept - 1).bit_length(), BC=32, num_warps=4,
-    )  # fmt: skip
-    index = torch.full((n, cells, k), -1, dtype=torch.int32, device=vectors.device)
-    similarity = torch.full((n, cells, k), -math.inf, device=vectors.device)
-    for rows_of, slots in _alike(entries).items():
-        part = torch.tensor(slots, device=vectors.device)
-        index[part], similarity[part] = _order(candidate[part], value[part], rows_of, cells, k)
-    return index, similarity
-
-
-def _alike(entries: Entries) -> dict[tuple[tuple[int, ...], ...], list[int]]:
-    """Slots of the entries -> the target frames that have them so: all but the early frames are alike."""
-    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-    for row, slots in enumerate(entries.slots):
-        groups.setdefault(slots, []).append(row)
-    return groups
-
-
-def _order(
-    candidate: Tensor, value: Tensor, slots: tuple[tuple[int, ...], ...], cells: int, k: int
-) -> tuple[Tensor, Tensor]:
-    copies = max(len(s) for s in slots)
-    table = torch.full((len(slots), copies), -1, dtype=torch.int64, device=candidate.device)
-    for entry, own in enumerate(slots):
-        table[entry, : len(own)] = torch.tensor(own, device=candidate.device)
-    there = candidate >= 0
-    entry = torch.where(there, candidate // cells, 0).long()
-    slot = table[entry]  # (n, Q, KEPT, copies)
-    key = slot * cells + (candidate % cells).long()[..., None]
-    good = there[..., None] & (slot >= 0)
-    key = torch.where(good, key, torch.iinfo(torch.int64).max).flatten(2)
-    score = torch.where(good, value[..., None], -math.inf).flatten(2)
-    by_index = torch.argsort(key, dim=2, stable=True)
-    key, score = key.gather(2, by_index), score.gather(2, by_index)
-    score, by_score = torch.sort(score, dim=2, descending=True, stable=True)
-    key, score = key.gather(2, by_score)[:, :, :k], score[:, :, :k]
-    missing = k - score.shape[2]
-    if missing > 0:
-        key = torch.nn.functional.pad(key, (0, missing), value=-1)
-        score = torch.nn.functional.pad(score, (0, missing), value=-math.inf)
-    return key.masked_fill(score == -math.inf, -1).int(), score
-
-
-def _exactly(
-    vectors: Tensor, t: int, queries: Tensor, window: Window, context: Context, k: int, grid: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """The k best keys of some queries of frame t by the whole affinity in float32, a block of queries at a time."""
     h, w = grid
-    slots = context.of(t)
-    cells = h * w
-    index = torch.full((len(queries), k), -1, dtype=torch.int32, device=vectors.device)
-    similarity = torch.full((len(queries), k), -math.inf, device=vectors.device)
-    seen_all = window.dense(h, w).to(vectors.device) if window.mask != "none" else None
-    block = max(1, 2**26 // (len(slots) * cells))
-    for start in range(0, len(queries), block):
-        q = queries[start : start + block]
-        per_frame = {f: vectors[t, q] @ vectors[f].T for f in set(slots)}
-        parts = [
-            per_frame[f]
-            if seen_all is None or window.sees_all(slot)
-            else per_frame[f].masked_fill(~seen_all[q], -math.inf)
-            for slot, f in enumerate(slots)
-        ]
-        value, order = torch.sort(torch.cat(parts, dim=1), dim=1, descending=True, stable=True)
-        n = min(k, value.shape[1])
-        similarity[start : start + block, :n] = value[:, :n]
-        index[start : start + block, :n] = order[:, :n].masked_fill(value[:, :n] == -math.inf, -1).int()
-    return index, similarity
+    places = crowded.nonzero()
+    if not len(places):
+        return 0
+    frame, cell = places.int().unbind(1)
+    frame, cell = frame.contiguous(), cell.contiguous()
+    width, copies = entries.slots.shape[1:]
+    reach, limit = _reach(window)
+    mask = {"none": 0, "square": 1, "circle": 2}[window.mask]
+    whole = window.mask == "none" or not window.first_masked
+    span = h * w if whole else min(h, 2 * reach + 1) * min(w, 2 * reach + 1)
+    many = 512 if interpreted() else 64
+    step = max(1, REDO // (4 * width * span))
+    for start in range(0, len(places), step):
+        at, query = frame[start : start + step], cell[start : start + step]
+        score = torch.empty(len(at), width, span, device=held.device)
+        kernels.measure[(len(at), width, math.ceil(span / many))](
+            held.vectors, at, query, entries.target, entries.row, entries.whole, entries.count, score, h, w,
+            held.vectors.shape[2], width, span, reach, limit, SHAPE=mask, BN=many, BC=32, num_warps=4,
+        )  # fmt: skip
+        best = torch.empty(len(at), k, dtype=torch.int32, device=held.device)
+        value = torch.empty(len(at), k, device=held.device)
+        kernels.choose[(len(at),)](
+            score, at, query, entries.whole, entries.slots, best, value, h, w, width, span, reach, copies, k,
+            SHAPE=mask, BN=1024, num_warps=4,
+        )  # fmt: skip
+        index[at.long(), query.long()], similarity[at.long(), query.long()] = best, value
+    return len(places)

@@ -125,7 +125,7 @@ def search(
         packed.hold(frames)
         jobs = [Job(packed, t, context.of(t), window, index[t - 1], similarity[t - 1]) for t in batch]
         redone += run(library, jobs, threads)
-    return Neighbours(index, similarity, (h, w), context), Counts((total - 1) * h * w, redone)
+    return Neighbours(index, similarity, (h, w), context, redone), Counts((total - 1) * h * w, redone)
 
 
 class Packed:

@@ -105,13 +105,15 @@ class Neighbours:
 
     `index` int32 (T-1, h*w, k) is slot * h*w + cell in the context of that frame; `similarity` float32 of the same
     shape is the cosine (or the dot product of features left as they are). Where fewer than k keys exist the rest is
-    index -1 and similarity -inf. The same frame in two slots makes two keys of exactly equal similarity.
+    index -1 and similarity -inf. The same frame in two slots makes two keys of exactly equal similarity. `redone`: how
+    many queries a path of reduced precision could not certify and computed again in float32; None where it has no count.
     """
 
     index: Tensor
     similarity: Tensor
     grid: tuple[int, int]
     context: Context
+    redone: int | None = None
 
     def __post_init__(self) -> None:
         cells = self.grid[0] * self.grid[1]
@@ -142,17 +144,28 @@ def as_vectors(features_TChw: Tensor, normalise: bool, start: int = 0) -> Tensor
     frames, channels, h, w = features_TChw.shape
     vectors = torch.empty(frames, h * w, channels, device=features_TChw.device)
     for t in range(frames):  # a frame at a time: no second copy of the clip
-        maps = features_TChw[t].detach().float()
-        norm = torch.linalg.vector_norm(
-            maps, dim=0, keepdim=True
-        )  # over maps, as released code: same rounding
-        if not torch.isfinite(norm * norm).all():
-            raise ValueError(
-                f"features of frame {start + t} hold NaN, infinity or values too large to be squared: the backbone's output "
-                "must be finite"
-            )
-        vectors[t] = (maps / norm.clamp_min(1e-12) if normalise else maps).flatten(1).T
+        vectors[t], finite = frame_vectors(features_TChw[t], normalise)
+        if not finite:
+            raise not_finite(start + t)
     return vectors
+
+
+def frame_vectors(features_Chw: Tensor, normalise: bool) -> tuple[Tensor, Tensor]:
+    """One frame of `as_vectors`, float32 (h*w, C), and whether it is finite, as a bool tensor: nothing waits for a GPU."""
+    maps = features_Chw.detach().float()
+    norm = torch.linalg.vector_norm(
+        maps, dim=0, keepdim=True
+    )  # over maps, as released code: same rounding
+    finite = torch.isfinite(norm * norm).all()
+    return (maps / norm.clamp_min(1e-12) if normalise else maps).flatten(1).T, finite
+
+
+def not_finite(frame: int) -> ValueError:
+    """The error of a frame that `frame_vectors` finds not finite."""
+    return ValueError(
+        f"features of frame {frame} hold NaN, infinity or values too large to be squared: the backbone's output "
+        "must be finite"
+    )
 
 
 def check_count(k: int) -> None:

@@ -109,17 +109,20 @@ class PosePropagation:
         hits, hits_no0, hits_annotated = (
             c.cpu().tolist() for c in (counts.hits, counts.hits_no0, counts.hits_annotated)
         )
+        count, lost, annotated, count_no0 = (
+            c.cpu().tolist() for c in (counts.count, counts.lost, counts.annotated, counts.count_no0)
+        )
         rows: Rows = []
         for j, joint in enumerate(sequence.objects):
             rows.append(
                 {
                     "sequence": sequence.name,
                     "joint": joint,
-                    "count": int(counts.count[j]),
+                    "count": count[j],
                     **{f"hits@{alpha}": hits[a][j] for a, alpha in enumerate(pck.ALPHAS)},
-                    "lost": int(counts.lost[j]),
-                    "annotated": int(counts.annotated[j]),
-                    "count_no0": int(counts.count_no0[j]),
+                    "lost": lost[j],
+                    "annotated": annotated[j],
+                    "count_no0": count_no0[j],
                     **{f"hits_no0@{alpha}": hits_no0[a][j] for a, alpha in enumerate(pck.ALPHAS)},
                     **{f"hits_annotated@{alpha}": hits_annotated[a][j] for a, alpha in enumerate(pck.ALPHAS)},
                 }

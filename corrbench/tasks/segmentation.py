@@ -12,6 +12,7 @@ import torch
 from corrbench import labels, predictions
 from corrbench.datasets.sequence import Sequence
 from corrbench.metrics import davis
+from corrbench.pipeline import ahead, cores
 from corrbench.protocol import Protocol
 from corrbench.registry import DATASETS, METRICS, TASKS, build, lookup
 
@@ -82,7 +83,10 @@ class VideoObjectSegmentation:
 
     def score(self, sequence: Sequence, prediction: np.ndarray, device: str = "cpu") -> tuple[Rows, Rows]:
         """Rows of `scores.csv` (one an object) and of `frames.csv` (one an object and frame; first and last left out)."""
-        truth = np.stack([_truth(sequence, t) for t in range(len(sequence))])
+        threads = cores()
+        truth = np.stack(
+            list(ahead(lambda t: _truth(sequence, t), range(len(sequence)), threads=threads, depth=2 * threads))
+        )
         objects = int(truth[0].max())
         j, f = self.metric(truth, prediction, objects, device=device)
         rows, frames = [], []

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from corrbench import config, provenance
-from corrbench.registry import BACKBONES, STAGES, build
+from corrbench.registry import BACKBONES, STAGES, build, lookup
 from corrbench.training import checkpoint
 from corrbench.training.schedule import rate
-from corrbench.training.stage import Batch, Part, Stage
+from corrbench.training.stage import Batch, Stage
 
 # What does not change the work of an update.
 FREE = frozenset(
@@ -31,7 +31,8 @@ def _file() -> Path:
 
 
 def _key(settings: Mapping[str, Any], device: str) -> str:
-    work = {k: v for k, v in settings.items() if k not in FREE}
+    idle = lookup(STAGES, settings["type"]).idle(settings)
+    work = {k: v for k, v in settings.items() if k not in FREE | idle}
     if isinstance(work.get("contrast"), Mapping):
         work["contrast"] = {k: v for k, v in work["contrast"].items() if k not in FREE}
     machine = provenance.machine()
@@ -48,13 +49,17 @@ def record(settings: Mapping[str, Any], device: str, per_second: float) -> None:
 
 
 def of(settings: Mapping[str, Any], device: str) -> tuple[float, str]:
-    """(updates a second, `recorded` or `measured`) of a stage on this machine."""
-    found = _known().get(_key(settings, device))
+    """(updates a second, `recorded` or `measured`) of a stage on this machine, as busy as it is now."""
+    key = _key(settings, device)
+    found = _known().get(key)
     if found is not None:
         return float(found), "recorded"
-    per_second = measure(settings, device)
-    record(settings, device, per_second)
-    return per_second, "measured"
+    if key not in _measured:
+        _measured[key] = measure(settings, device)
+    return _measured[key], "measured"
+
+
+_measured: dict[str, float] = {}
 
 
 def _known() -> dict[str, float]:
@@ -65,28 +70,42 @@ def _known() -> dict[str, float]:
 
 
 def measure(settings: Mapping[str, Any], device: str) -> float:
-    """Updates a second from two small updates on random pixels; reading of data is not in it."""
-    from corrbench.training.loop import step
-
+    """Updates a second from a few small updates on random pixels; reading of data is not in it."""
     plain = dict(settings)
     if plain.get("teacher_weights"):
         plain["teacher_weights"] = None  # any weights take the same time
     whole: Stage = build(STAGES, plain)
-    samples = min(SAMPLES, whole.batch)
-    small: Stage = build(STAGES, plain | {"batch": samples, "accumulate": 1} | _small_queue(plain, samples))
+    more = _seconds(plain, min(MORE, whole.batch), device)
+    if whole.batch <= MORE:
+        return 1 / more
+    few = _seconds(plain, FEW, device)
+    a_sample = max(
+        (more - few) / (MORE - FEW), more / MORE / 4
+    )  # timing on a busy machine may have it negative
+    a_step = max(more - MORE * a_sample, 0.0)
+    return 1 / (a_step + whole.batch * a_sample)
+
+
+def _seconds(settings: Mapping[str, Any], samples: int, device: str) -> float:
+    """Seconds of an update of so many samples: the lesser of two, after one to warm up."""
+    from corrbench.training.loop import step
+
+    small: Stage = build(
+        STAGES, {**settings, "batch": samples, "accumulate": 1} | _small_queue(settings, samples)
+    )
     at = torch.device(device)
+    times = []
     with torch.random.fork_rng():
         parent = build(BACKBONES, small.backbone).state_dict()
         network = small.network(parent, 0).to(at).to(memory_format=torch.channels_last).train()
         optimiser = small.optimiser_of(network)
         reader = _Same(_moved(small.dummy(samples), at))
-        times = []
         for update in range(3):
             start = time.perf_counter()
             losses = step(small, network, optimiser, reader, update, rate(update, 3, small.lr, 0, 1.0), at)
             torch.stack(list(losses.values())).sum().item()  # waits for the device
             times.append(time.perf_counter() - start)
-    return samples / (min(times[1:]) * whole.batch)
+    return min(times[1:])
 
 
 class _Same:
@@ -96,9 +115,6 @@ class _Same:
         self.batch = batch
 
     def next(self, device: torch.device) -> Batch:
-        return self.batch
-
-    def fetch(self, part: Part) -> Batch:
         return self.batch
 
 

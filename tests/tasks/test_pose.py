@@ -16,7 +16,7 @@ from corrbench.datasets.badja import BADJA
 from corrbench.datasets.jhmdb import JHMDB, JOINTS
 from corrbench.datasets.sequence import Sequence
 from corrbench.metrics import pck
-from corrbench.report import joints
+from corrbench.reporting import joints
 from corrbench.tasks.pose import PosePropagation, annotated_joints
 
 SIZE = (240, 320)

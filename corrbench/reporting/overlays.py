@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from corrbench.report.svg import PALETTE
+from corrbench.reporting.svg import PALETTE
 
 STILL, STRIP = 420, 240  # widths in pixels
 FRAMES = 14

@@ -13,8 +13,8 @@ import numpy as np
 
 from corrbench import scores as sc
 from corrbench.record import Record
-from corrbench.report.model import Film
-from corrbench.report.run import Run
+from corrbench.reporting.model import Film
+from corrbench.reporting.run import Run
 
 Source = Callable[
     [Record], Any
@@ -98,7 +98,7 @@ def _build(config: dict[str, Any], record: Record) -> Any:
 
 
 def _film(run: Run, sequence: Any, name: str, words: str) -> Film:
-    from corrbench.report import overlays
+    from corrbench.reporting import overlays
 
     prediction = _prediction(run.record, sequence, name)
     strip, frames, size = overlays.strip(sequence, prediction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corrbench.report.model import Cell, Film, Group, Plot, Report, Section, Table
+from corrbench.reporting.model import Cell, Film, Group, Plot, Report, Section, Table
 
 
 def report(found: Report, *, rows: int = 60) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from corrbench.effects import Grid, Source
-from corrbench.report.svg import INK, WIDTH, colour, dash, figure, marker, place, render
+from corrbench.reporting.svg import INK, WIDTH, colour, dash, figure, marker, place, render
 from corrbench.switches import Effect
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from corrbench import predictions
 from corrbench.datasets.sequence import Sequence
-from corrbench.report import films, joints, overlays
-from corrbench.report import run as running
-from corrbench.report.svg import PALETTE
+from corrbench.reporting import films, joints, overlays
+from corrbench.reporting import run as running
+from corrbench.reporting.svg import PALETTE
 from tests.fake_records import JOINTS, make_records
 
 GREY = 100

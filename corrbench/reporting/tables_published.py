@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from corrbench import published as pub
 from corrbench.published import Published
-from corrbench.report.model import Cell, Column, Group, Row, Table, interval, number, text
-from corrbench.reproduce import Verdict
+from corrbench.reporting.model import Cell, Column, Group, Row, Table, interval, number, text
+from corrbench.reproduction import Verdict
 
 
 def published_table(rows: Sequence[Published], dataset: str, slug: str) -> Table:

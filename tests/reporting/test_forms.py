@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from corrbench.report import latex, markdown, plain
-from corrbench.report.model import Cell, Column, Group, Row, Table, interval, number, p_value
+from corrbench.reporting import latex, markdown, plain
+from corrbench.reporting.model import Cell, Column, Group, Row, Table, interval, number, p_value
 
 
 def test_latex_takes_text_literally():

@@ -7,13 +7,13 @@ import re
 from collections.abc import Sequence
 
 from corrbench import scores as sc
-from corrbench.compare import compare
+from corrbench.comparison import compare
 from corrbench.published import Published
-from corrbench.report import plots, tables_compare, tables_published
-from corrbench.report.leaderboard import conditions
-from corrbench.report.model import Cell, Column, Group, Item, Page, Plot, Row, Section, Table, text
-from corrbench.report.run import Run, by_conditions, by_task, one_a_method
-from corrbench.reproduce import Verdict
+from corrbench.reporting import plots, tables_compare, tables_published
+from corrbench.reporting.leaderboard import conditions
+from corrbench.reporting.model import Cell, Column, Group, Item, Page, Plot, Row, Section, Table, text
+from corrbench.reporting.run import Run, by_conditions, by_task, one_a_method
+from corrbench.reproduction import Verdict
 
 METHODS = 8  # more methods than this are compared with the best one only
 DUMBBELLS = 6

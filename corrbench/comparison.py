@@ -245,7 +245,7 @@ def command(
     comparison of the records under `paths`; `plot` is where the per-sequence dumbbells go, as SVG.
     """
     from corrbench import gate, record
-    from corrbench.report import markdown, plain, tables_compare
+    from corrbench.reporting import markdown, plain, tables_compare
 
     records = record.find(*paths)
     if not records:
@@ -271,7 +271,7 @@ def command(
             "sequences": result.by_sequence(),
         }
         if plot is not None:
-            from corrbench.report import plots
+            from corrbench.reporting import plots
 
             record.write_atomic(Path(plot), plots.plain(plots.dumbbells(result)).encode())
     if form == "json":

@@ -14,7 +14,7 @@ import pytest
 
 from corrbench import record
 from corrbench import scores as sc
-from corrbench.compare import command, compare
+from corrbench.comparison import command, compare
 from corrbench.gate import against
 from corrbench.summary import summarise
 from tests.fake_records import make_records
@@ -216,7 +216,7 @@ def test_the_gate_does_not_pass_by_comparing_nothing(tmp_path):
 
 def test_comparing_starts_without_torch_and_pandas():
     heavy = "('torch', 'pandas', 'matplotlib')"
-    code = f"import sys, corrbench.compare; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, corrbench.comparison; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
 

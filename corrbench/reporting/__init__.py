@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from corrbench.record import Record, find, write_atomic
 
 if TYPE_CHECKING:
-    from corrbench.report.model import Report
+    from corrbench.reporting.model import Report
 
 
 def write_from(
@@ -47,7 +47,7 @@ def write(
     `none`. `data`: root of the data sets, for the overlays' frames. The records' tables are copied to
     `out/records`, so that every number's link holds wherever the report goes; predictions are not.
     """
-    from corrbench.report.build import build
+    from corrbench.reporting.build import build
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -57,8 +57,8 @@ def write(
 
 def render(report: Report, out: Path) -> list[Path]:
     """Write a built report in its three forms below `out`."""
-    from corrbench.report import html, latex, markdown, svg
-    from corrbench.report.model import Plot
+    from corrbench.reporting import html, latex, markdown, svg
+    from corrbench.reporting.model import Plot
 
     files = {
         "README.md": markdown.report(report),

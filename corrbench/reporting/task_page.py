@@ -14,9 +14,9 @@ import numpy as np
 from corrbench import published as pub
 from corrbench import scores as sc
 from corrbench.published import Published
-from corrbench.report import joints, plots
-from corrbench.report.leaderboard import conditions, interval_cell, measured
-from corrbench.report.model import (
+from corrbench.reporting import joints, plots
+from corrbench.reporting.leaderboard import conditions, interval_cell, measured
+from corrbench.reporting.model import (
     Cell,
     Column,
     Detail,
@@ -31,8 +31,8 @@ from corrbench.report.model import (
     number,
     text,
 )
-from corrbench.report.run import COLUMNS, Run, by_conditions, curves, one_a_method
-from corrbench.report.tables_published import published_table
+from corrbench.reporting.run import COLUMNS, Run, by_conditions, curves, one_a_method
+from corrbench.reporting.tables_published import published_table
 
 PANELS = 20  # at most so many sequences in one plot of curves
 LINES = 7  # and so many methods
@@ -157,7 +157,7 @@ def _about(run: Run) -> str:
 
 def _published(runs: Sequence[Run], published: Sequence[Published], slug: str) -> Table | None:
     """Published numbers of the same data, or None where ours were measured on other data."""
-    from corrbench.reproduce import same_dataset
+    from corrbench.reproduction import same_dataset
 
     whole = [run.record for run in runs if sc.complete(run.record)]
     if not whole:

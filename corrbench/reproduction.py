@@ -122,7 +122,7 @@ def command(method: str, paths: Sequence[Any], *, form: str = "text") -> str:
     from pathlib import Path
 
     from corrbench import record
-    from corrbench.report import markdown, plain, tables_published
+    from corrbench.reporting import markdown, plain, tables_published
 
     name = Path(method).stem
     there = [path for path in paths if Path(path).exists()]

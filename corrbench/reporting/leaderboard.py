@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from corrbench import scores as sc
-from corrbench.report.model import Cell, Column, Group, Page, Row, Section, Table, number, text
-from corrbench.report.run import FEW, Run, by_conditions, by_task, few
+from corrbench.reporting.model import Cell, Column, Group, Page, Row, Section, Table, number, text
+from corrbench.reporting.run import FEW, Run, by_conditions, by_task, few
 
 
 def page(runs: Sequence[Run]) -> Page:

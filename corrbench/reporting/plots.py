@@ -7,8 +7,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from corrbench.compare import Comparison
-from corrbench.report.svg import INK, LINE, PAPER, colour, dash, figure, marker, place, plain, render, themed
+from corrbench.comparison import Comparison
+from corrbench.reporting.svg import (
+    INK,
+    LINE,
+    PAPER,
+    colour,
+    dash,
+    figure,
+    marker,
+    place,
+    plain,
+    render,
+    themed,
+)
 
 __all__ = ["bars", "confusion", "curves", "dumbbells", "plain", "scatter", "themed"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from corrbench.compare import Comparison
+from corrbench.comparison import Comparison
 from corrbench.gate import Gate
-from corrbench.report.model import Cell, Column, Group, Row, Table, interval, number, p_value, text
+from corrbench.reporting.model import Cell, Column, Group, Row, Table, interval, number, p_value, text
 
 
 def scores_table(found: Comparison, slug: str = "scores") -> Table:

@@ -13,8 +13,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from corrbench.report.model import Cell, Detail, Film, Plot, Report, Row, Section, Table
-from corrbench.report.svg import themed
+from corrbench.reporting.model import Cell, Detail, Film, Plot, Report, Row, Section, Table
+from corrbench.reporting.svg import themed
 
 HERE = Path(__file__).parent
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from corrbench import scores as sc
 from corrbench.effects import Grid, Source, Stability, explain, grid, presets_only, stability
-from corrbench.report import plots_protocol as plots
-from corrbench.report.model import (
+from corrbench.reporting import plots_protocol as plots
+from corrbench.reporting.model import (
     Cell,
     Column,
     Group,
@@ -26,7 +26,7 @@ from corrbench.report.model import (
     number,
     text,
 )
-from corrbench.report.run import Run, by_task
+from corrbench.reporting.run import Run, by_task
 from corrbench.switches import Effect, main_effects, series
 
 AGREEMENTS = 15  # pairs of protocols in a table

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from corrbench import record, report
-from corrbench.report import build
-from corrbench.report import run as running
+from corrbench import record, reporting
+from corrbench.reporting import build
+from corrbench.reporting import run as running
 from tests.fake_records import make_records
 
 
@@ -47,7 +47,7 @@ def test_records_that_lack_what_can_be_lacking(tmp_path, kind):
     records.append(rewritten(records[0], tmp_path / "theirs", bare))
     records.append(rewritten(records[0], tmp_path / "nothing", undefined))
     found = build.build(records, ["x", "y", "z"], overlays="all", published=False)
-    html = report.render(found, tmp_path)[1].read_text(encoding="utf-8")
+    html = reporting.render(found, tmp_path)[1].read_text(encoding="utf-8")
     assert "theirs" in html
     assert "nothing" in html
     assert "No overlay of hog" in html

@@ -12,10 +12,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from corrbench import record, report
+from corrbench import record, reporting
 from corrbench import scores as sc
-from corrbench.report import build
-from corrbench.report.model import Plot
+from corrbench.reporting import build
+from corrbench.reporting.model import Plot
 from tests.fake_records import make_records
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
@@ -78,8 +78,8 @@ def everything(tmp_path_factory):
     records += make_records(root, kind="pose", methods=("hog", "lab"), sequences=6)
     records += make_records(root, kind="parts", methods=("hog", "lab"), sequences=6)
     out = tmp_path_factory.mktemp("out")
-    found = build.build(records, [report.keep(r, out) for r in records], overlays="none")
-    report.render(found, out)
+    found = build.build(records, [reporting.keep(r, out) for r in records], overlays="none")
+    reporting.render(found, out)
     return records, found, out
 
 
@@ -218,7 +218,7 @@ def test_the_same_records_give_the_same_bytes(written, tmp_path):
     records, _ = written
     some = [r for r in records if r.kind == "parts"]
     for name in ("a", "b"):
-        report.write(some, tmp_path / name, overlays="none", published=False)
+        reporting.write(some, tmp_path / name, overlays="none", published=False)
     files = {p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file()}
     assert len(files) > 10
     for name in files:
@@ -227,9 +227,9 @@ def test_the_same_records_give_the_same_bytes(written, tmp_path):
 
 def test_what_an_earlier_report_left_is_removed_and_its_records_stay(written, tmp_path):
     records, _ = written
-    report.write(records[-1:], tmp_path, overlays="none", published=False)
+    reporting.write(records[-1:], tmp_path, overlays="none", published=False)
     (tmp_path / "plots" / "old.svg").write_text("old")
-    again = report.write_from([tmp_path], tmp_path, overlays="none")
+    again = reporting.write_from([tmp_path], tmp_path, overlays="none")
     assert not (tmp_path / "plots" / "old.svg").exists()
     assert [p.name for p in again] == ["README.md", "index.html", "tables.tex"]
     assert len(list((tmp_path / "records").rglob("record.json"))) == 1
@@ -238,7 +238,7 @@ def test_what_an_earlier_report_left_is_removed_and_its_records_stay(written, tm
 def test_plots_follow_the_page_and_stand_alone(model):
     drawn = [i for page in model.pages for s in page.sections for i in s.items if isinstance(i, Plot)]
     assert len(drawn) > 10
-    from corrbench.report.svg import INK, plain, themed
+    from corrbench.reporting.svg import INK, plain, themed
 
     for plot in drawn:
         assert plot.alt
@@ -267,18 +267,18 @@ def test_latex_is_balanced_and_takes_text_literally(written):
 
 def test_no_records_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"no records under .*corrbench run METHOD TASK"):
-        report.write_from([tmp_path], tmp_path / "out")
+        reporting.write_from([tmp_path], tmp_path / "out")
     with pytest.raises(ValueError, match="does not exist"):
-        report.write_from([tmp_path / "nowhere"], tmp_path / "out")
+        reporting.write_from([tmp_path / "nowhere"], tmp_path / "out")
     with pytest.raises(ValueError, match="expected all, synthetic, none"):
-        report.write(make_records(tmp_path, methods=("hog",)), tmp_path / "out", overlays="some")
+        reporting.write(make_records(tmp_path, methods=("hog",)), tmp_path / "out", overlays="some")
 
 
 def test_a_report_is_written_without_torch(written, tmp_path):
     records, _ = written
     code = (
-        "import sys; from corrbench import report;"
-        f"report.write_from({[str(r.folder) for r in records[-1:]]!r}, {str(tmp_path)!r}, overlays='none');"
+        "import sys; from corrbench import reporting;"
+        f"reporting.write_from({[str(r.folder) for r in records[-1:]]!r}, {str(tmp_path)!r}, overlays='none');"
         "print([m for m in ('torch', 'pandas') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from corrbench import scores as sc
-from corrbench.report import plots
-from corrbench.report.model import Column, Group, Item, Plot, Row, Section, Table, number, text
-from corrbench.report.run import Run
+from corrbench.reporting import plots
+from corrbench.reporting.model import Column, Group, Item, Plot, Row, Section, Table, number, text
+from corrbench.reporting.run import Run
 
 BEST = 7  # methods in a plot
 

@@ -10,8 +10,8 @@ import json
 import pytest
 
 from corrbench import published as pub
-from corrbench import reproduce as rep
-from corrbench.reproduce import Paper, reproduce
+from corrbench import reproduction as rep
+from corrbench.reproduction import Paper, reproduce
 from tests.fake_records import make_records
 
 PAPERS = {"hog": Paper("HOG", "as printed", "HOG", "8", "stt")}

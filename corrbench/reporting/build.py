@@ -9,9 +9,9 @@ from pathlib import Path
 from corrbench import published as pub
 from corrbench import scores as sc
 from corrbench.record import Record
-from corrbench.report import films, leaderboard, other_pages, protocol_page, run, svg, task_page
-from corrbench.report.model import Page, Report
-from corrbench.reproduce import reproduce
+from corrbench.reporting import films, leaderboard, other_pages, protocol_page, run, svg, task_page
+from corrbench.reporting.model import Page, Report
+from corrbench.reproduction import reproduce
 
 
 def build(

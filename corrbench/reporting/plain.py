@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from corrbench.report.model import Column, Row, Table
+from corrbench.reporting.model import Column, Row, Table
 
 
 def table(found: Table) -> str:

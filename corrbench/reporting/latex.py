@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corrbench.report.model import Cell, Group, Report, Table
+from corrbench.reporting.model import Cell, Group, Report, Table
 
 ROWS = 45  # a longer table is cut into pieces that fit a page
 MARKS = {
