@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from corrbench import __version__, config, plugins
 from corrbench.protocol import Protocol, preset
 from corrbench.provenance import Numerics
-from corrbench.registry import METHODS, TASKS, build
+from corrbench.registry import DATASETS, METHODS, TASKS, build, lookup
 from corrbench.words import did_you_mean
 
 BLOCKS = {"method": "method", "training": "method", "task": "task", "protocol": "protocol"}
@@ -115,9 +116,11 @@ def build_task(
 ) -> tuple[Any, tuple[str, ...]]:
     """The task with its data set; the rendered benchmark in its place where the data are missing and `sample` is on."""
     from corrbench.datasets.roots import DataMissing
-    from corrbench.datasets.synthetic import synthetic_config
+    from corrbench.datasets.synthetic import FOLDERS, synthetic_config
 
     dataset = dict(task_config["dataset"])
+    if "root" not in inspect.signature(lookup(DATASETS, dataset.get("type"))).parameters:
+        return build(TASKS, task_config), ()  # rendered, not read
     places = [str(data)] if data is not None else list(dict.fromkeys([None, dataset.get("root")]))
     missing: DataMissing | None = None
     for place in places:  # --data; else $CORRBENCH_DATA (which no root means), then the task file's own root
@@ -126,7 +129,7 @@ def build_task(
         except DataMissing as error:
             missing = missing or error
     assert missing is not None
-    if not sample:
+    if not sample or dataset["type"] not in FOLDERS.values():  # some have no rendered stand-in
         raise missing
     note = (
         f"NO DATA: {missing}\n"
