@@ -11,6 +11,7 @@ from corrbench.plan import Plan, Weights, make
 from corrbench.provenance import Numerics, choose_device
 from corrbench.record import Record
 from corrbench.runner import Progress, execute
+from corrbench.store import parse_size
 
 
 def sort_files(files: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -50,10 +51,15 @@ def plan(
     device: str | None = None,
     autocast: str | None = None,
     weights: Weights | None = None,
+    memory: str | int | None = None,
     **more: Any,
 ) -> Plan:
-    """What a run would be (see `plan.make`), computing nothing: its key, signature, folder, data and weights."""
-    return make(
+    """What a run would be (see `plan.make`), computing nothing: its key, signature, folder, data and weights.
+
+    `memory` ("8GiB", bytes) is the most that feature maps, backbone and neighbour search may take, of the GPU on a GPU.
+    No result depends on it, so it is no part of the key.
+    """
+    made = make(
         method,
         task,
         protocol=protocol,
@@ -65,6 +71,9 @@ def plan(
         weights=weights,
         **more,
     )
+    if memory is not None:
+        made.method.memory = parse_size(memory)
+    return made
 
 
 def run(

@@ -77,6 +77,9 @@ def run_options(command: Any) -> Any:
             help="Reduced precision in the backbone.",
         ),
         click.option(
+            "--memory", metavar="SIZE", help="The most memory to take, e.g. 8GiB (no number depends on it)."
+        ),
+        click.option(
             "--schedule", help="Training schedule of the method file, for stages that have to be trained."
         ),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of training."),

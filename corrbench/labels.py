@@ -89,9 +89,7 @@ def decode_mask(
     few = _at_once(soft_TChw, full)
     rows, columns = (_nearest(a, b).to(soft_TChw.device) for a, b in zip(full, size_HW, strict=True))
     parts = (_decode(some, full, up, minmax) for some in soft_TChw.split(few))
-    return torch.cat(
-        [(some if full == size_HW else some[:, rows][:, :, columns]).cpu() for some in parts]
-    )
+    return torch.cat([(some if full == size_HW else some[:, rows][:, :, columns]).cpu() for some in parts])
 
 
 def first_mask(index_HW: npt.ArrayLike, input_size: Size, size_HW: Size) -> Mask:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
-from corrbench.datasets.sequence import Sequence, read_frames
+from corrbench import memory
+from corrbench.datasets.sequence import Sequence
+from corrbench.pipeline import ahead, cores
 from corrbench.propagation import Neighbours, carry, neighbours, propagate
 from corrbench.protocol import Protocol
 from corrbench.provenance import Numerics
@@ -34,6 +40,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
         self.shared = False
 
     @contextmanager
@@ -45,6 +52,12 @@ class Clock:
             if torch.cuda.is_available() and torch.cuda.is_initialized():
                 torch.cuda.synchronize()
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def searched(self, found: Neighbours) -> None:
+        """Count the queries of a search, and those that were redone in float32, where its path counts them."""
+        if found.redone is not None:
+            for name, number in (("searched", found.index[..., 0].numel()), ("redone", found.redone)):
+                self.counts[name] = self.counts.get(name, 0) + number
 
 
 @METHODS.register_module()
@@ -87,6 +100,7 @@ class LabelPropagation:
         self.backbone: torch.nn.Module | None = None
         self.weights_sha256: str | None = None
         self.weights_digest: str | None = None
+        self.memory: int | None = None  # bytes, of the GPU where the run is on one; no result depends on it
         self.store: Store | None = None
         self.most_neighbours: dict[Search, int] = {}
 
@@ -120,17 +134,52 @@ class LabelPropagation:
         )
         # In one layout, that of released code: norms summed over another one differ in their last bit.
         maps: torch.Tensor | None = None
-        step = BATCH[device.type]
+        most = memory.activation_bytes(self.backbone, input_size) if self.memory else 0
+        step = (
+            max(1, min(BATCH[device.type], self.memory // (2 * most)))
+            if self.memory and most
+            else BATCH[device.type]
+        )
+        start, threads = 0, cores()
         with torch.inference_mode(), autocast:
-            for start in range(0, len(sequence), step):
-                frames = read_frames(sequence, range(start, min(start + step, len(sequence))))
-                image = to_input(frames, self.colour, device=device, size=input_size)
-                some = self.backbone(image.contiguous(memory_format=torch.channels_last))
+            frames = ahead(sequence.frame, range(len(sequence)), threads=threads, depth=step + threads)
+            waiting: list[np.ndarray] = []
+            while start < len(sequence):
+                waiting += islice(frames, min(step, len(sequence) - start) - len(waiting))
+                try:
+                    image = to_input(np.stack(waiting[:step]), self.colour, device=device, size=input_size)
+                    some = self.backbone(image.contiguous(memory_format=torch.channels_last))
+                except torch.OutOfMemoryError:
+                    if step == 1:
+                        raise
+                    step //= 2
+                    warnings.warn(
+                        f"out of memory on {device}: going on with {step} frames a batch", RuntimeWarning, 2
+                    )
+                    continue
                 if maps is None:
-                    maps = torch.empty(len(sequence), *some.shape[1:], device=device)
-                maps[start : start + step] = some
+                    maps = self._place(len(sequence), tuple(some.shape[1:]))
+                maps[start : start + len(some)] = some.to(maps.device)
+                start += len(some)
+                del waiting[: len(some)]
         assert maps is not None, "a sequence has at least one frame"
         return maps
+
+    def _place(self, frames: int, shape: tuple[int, ...]) -> torch.Tensor:
+        """Where feature maps (T, C, h, w) are kept: on the device, unless that would take half of the memory allowed.
+
+        Maps of a GPU run then lie in the CPU's memory, and the GPU path streams them. Of the CPU's memory no part is given
+        back that way, so a run there keeps them in a file without a name, which the system reads as it is used.
+        """
+        device = torch.device(self.numerics.device)
+        if self.memory is None or 4 * frames * math.prod(shape) <= self.memory // 2:
+            return torch.empty(frames, *shape, device=device)
+        if device.type != "cpu":
+            return torch.empty(frames, *shape)
+        with tempfile.TemporaryFile() as file:
+            file.truncate(4 * frames * math.prod(shape))
+            mapped = np.memmap(file, np.float32, "r+", shape=(frames, *shape))
+        return torch.from_numpy(mapped)
 
     def input_size(self, sequence: Sequence, protocol: Protocol) -> tuple[int, int]:
         """The protocol's input size, with both sides a multiple of what the backbone needs (a ViT's patch)."""
@@ -168,12 +217,31 @@ class LabelPropagation:
         """`carry`, with its neighbours from the store; maps that the store has stay unread where they are found."""
         path, device, search = self.numerics.path, self.numerics.device, search_of(protocol)
         if self.store is None or search is None or protocol.topk is None:
-            return carry(maps.to(device), first, protocol, path=path, clock=clock)
+            return carry(
+                maps,
+                first,
+                protocol,
+                path=path,
+                clock=clock,
+                device=device,
+                memory=self._left(maps),
+                found=clock.searched,
+            )
         window, context, normalise = search
         k = max(protocol.topk, self.most_neighbours.get(search, 0))
 
         def find() -> tuple[torch.Tensor, ...]:
-            found = neighbours(maps.to(device), window, context, k, normalise=normalise, method=path)
+            found = neighbours(
+                maps,
+                window,
+                context,
+                k,
+                normalise=normalise,
+                method=path,
+                device=device,
+                memory=self._left(maps),
+            )
+            clock.searched(found)
             return found.index, found.similarity
 
         with clock("neighbours"):
@@ -182,6 +250,11 @@ class LabelPropagation:
             grid = (int(maps.shape[-2]), int(maps.shape[-1]))
             best = Neighbours(index.to(device), similarity.to(device), grid, context)
             return propagate(best, first, protocol.temperature, protocol.topk, stored=protocol.stored)
+
+    def _left(self, maps: torch.Tensor) -> int | None:
+        """Bytes that the neighbour search may take beside the feature maps; None without a limit."""
+        on_device = maps.device.type == torch.device(self.numerics.device).type
+        return None if self.memory is None else self.memory - on_device * 4 * maps.numel()
 
     def _kept(
         self, key: dict[str, Any], make: Callable[[], tuple[torch.Tensor, ...]]

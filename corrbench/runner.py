@@ -134,6 +134,7 @@ def _predict_sequence(plan: Plan, name: str) -> int:
         "frames": len(sequence),
         "stages": clock.seconds,
         "shared": clock.shared,
+        "counts": clock.counts,
         "peak_memory_mib": _peak_memory(plan),
     }
     record.write_atomic(_note(plan, name), json.dumps(note).encode())
@@ -240,6 +241,10 @@ def _cost(plan: Plan, clock: Clock) -> dict[str, Any]:
         for stage, value in seconds.items():
             stages[stage] = stages.get(stage, 0.0) + value
     total, frames = sum(stages.values()), sum(note["frames"] for note in notes)
+    counts: dict[str, int] = {}
+    for note in notes:
+        for name, value in note.get("counts", {}).items():
+            counts[name] = counts.get(name, 0) + value
     return {
         "seconds": round(total, 4),
         "stages": {k: round(v, 4) for k, v in stages.items()},
@@ -249,6 +254,8 @@ def _cost(plan: Plan, clock: Clock) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         # features or neighbours were shared with other runs (a sweep's): no measure of speed
         "shared": any(note.get("shared", False) for note in notes),
+        # queries searched, and those that a path of reduced precision computed again in float32
+        **counts,
     }
 
 

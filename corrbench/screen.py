@@ -36,6 +36,7 @@ def settings(options: Mapping[str, Any]) -> dict[str, Any]:
         "out": options["out"],
         "device": options["device"],
         "autocast": options["autocast"],
+        "memory": options["memory"],
         "schedule": options["schedule"],
         "seed": options["seed"],
     }

@@ -124,13 +124,19 @@ def neighbours(
             held = held or Frames(features_TChw, normalise, device, clip.rows(step))
             held.hold({f for t in targets for f in (t, *context.of(t))})
             part = slice(start - 1, targets[-1])
-            redone += _search(held, targets, window, context, k, (h, w), index[part], similarity[part], launch or Launch())
+            redone += _search(
+                held, targets, window, context, k, (h, w), index[part], similarity[part], launch or Launch()
+            )
         except torch.OutOfMemoryError:
             if step == 1:
                 raise
             held, step = None, max(1, step // 2)
             torch.cuda.empty_cache()
-            warnings.warn(f"out of memory on {device}: going on with {step} frames at once", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"out of memory on {device}: going on with {step} frames at once",
+                RuntimeWarning,
+                stacklevel=2,
+            )
             continue
         start = targets.stop
     return Neighbours(index, similarity, (h, w), context, redone)

@@ -75,7 +75,7 @@ def _region(whole, ty, tx, H, W, reach, SHAPE: tl.constexpr, TY: tl.constexpr, T
 
 @triton.jit
 def _lower_bound(best, k, BR: tl.constexpr, STEPS: tl.constexpr):
-    """Of every row a value that at least k of its entries reach, near the k-th largest; -inf where fewer than k are finite."""
+    """Of every row a value that k of its entries reach, near the k-th largest; -inf where fewer are finite."""
     low = tl.full((BR,), LOW, dtype=tl.float32)
     high = tl.full((BR,), HIGH, dtype=tl.float32)
     for _ in tl.static_range(STEPS):
@@ -116,7 +116,9 @@ def search(
     q_rows = tl.load(target_ptr + frame).to(tl.int64) * cells + q_cell
     entries = tl.load(entries_ptr + frame)
     slack = tl.load(slack_ptr + q_rows, mask=q_ok, other=0.0)
-    query = _vectors(half_ptr, q_rows, q_ok, tl.arange(0, BC), C)  # read once, where one chunk holds all channels
+    query = _vectors(
+        half_ptr, q_rows, q_ok, tl.arange(0, BC), C
+    )  # read once, where one chunk holds all channels
     row = frame.to(tl.int64) * cells + q_cell
     best = tl.full((BQ, BN), float("-inf"), dtype=tl.float32)
     floor = tl.full((BQ,), float("-inf"), dtype=tl.float32)
@@ -222,7 +224,8 @@ def rank(
     for i in range(0, k):
         equal = score == last_score[:, None]
         key = _next_key(
-            slots_ptr, place, cell, cells, copies, equal.to(tl.int32), last_key[:, None], there & (score <= last_score[:, None])
+            slots_ptr, place, cell, cells, copies, equal.to(tl.int32), last_key[:, None],
+            there & (score <= last_score[:, None]),
         )  # fmt: skip
         left = tl.where(key < NONE, score, float("-inf"))
         value = tl.max(left, axis=1)
@@ -256,7 +259,9 @@ def measure(
     kx = x0 + j % nx
     seen = j < tl.where(entry < entries, count, 0)
     if SHAPE == 2:
-        seen = seen & ((ky - y) * (ky - y) + (kx - x) * (kx - x) <= tl.where(whole != 0, H * H + W * W, limit))
+        seen = seen & (
+            (ky - y) * (ky - y) + (kx - x) * (kx - x) <= tl.where(whole != 0, H * H + W * W, limit)
+        )
     source = tl.load(entry_row_ptr + frame * E + entry).to(tl.int64)
     target = tl.load(target_ptr + frame).to(tl.int64)
     total = tl.zeros((BN,), dtype=tl.float32)
@@ -300,7 +305,14 @@ def choose(
                 left = (score > float("-inf")) & (score <= last_score)
                 slots_from = tl.zeros((BN,), dtype=tl.int32) + frame * E + entry
                 key = _next_key(
-                    slots_ptr, slots_from, cell, cells, copies, (score == last_score).to(tl.int32), last_key, left
+                    slots_ptr,
+                    slots_from,
+                    cell,
+                    cells,
+                    copies,
+                    (score == last_score).to(tl.int32),
+                    last_key,
+                    left,
                 )
                 score = tl.where(key < NONE, score, float("-inf"))
                 top = tl.max(score, axis=0)

@@ -153,9 +153,7 @@ def as_vectors(features_TChw: Tensor, normalise: bool, start: int = 0) -> Tensor
 def frame_vectors(features_Chw: Tensor, normalise: bool) -> tuple[Tensor, Tensor]:
     """One frame of `as_vectors`, float32 (h*w, C), and whether it is finite, as a bool tensor: nothing waits for a GPU."""
     maps = features_Chw.detach().float()
-    norm = torch.linalg.vector_norm(
-        maps, dim=0, keepdim=True
-    )  # over maps, as released code: same rounding
+    norm = torch.linalg.vector_norm(maps, dim=0, keepdim=True)  # over maps, as released code: same rounding
     finite = torch.isfinite(norm * norm).all()
     return (maps / norm.clamp_min(1e-12) if normalise else maps).flatten(1).T, finite
 

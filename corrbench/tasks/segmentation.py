@@ -85,7 +85,9 @@ class VideoObjectSegmentation:
         """Rows of `scores.csv` (one an object) and of `frames.csv` (one an object and frame; first and last left out)."""
         threads = cores()
         truth = np.stack(
-            list(ahead(lambda t: _truth(sequence, t), range(len(sequence)), threads=threads, depth=2 * threads))
+            list(
+                ahead(lambda t: _truth(sequence, t), range(len(sequence)), threads=threads, depth=2 * threads)
+            )
         )
         objects = int(truth[0].max())
         j, f = self.metric(truth, prediction, objects, device=device)
