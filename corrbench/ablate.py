@@ -127,7 +127,10 @@ def describe(found: Sequence[Variant]) -> list[str]:
 
     stages = cache.unique([v.stages for v in found])
     missing = [s for s in stages if not s.cached]
-    users = {s.digest: [f"{v.name} (seed {v.seed})" for v in found if s in v.stages] for s in stages}
+    users: dict[str, list[str]] = {}
+    for variant in found:
+        for stage in variant.stages:
+            users.setdefault(stage.digest, []).append(f"{variant.name} (seed {variant.seed})")
     lines = [
         f"{len(found)} variants, {len(stages)} stages, {len(stages) - len(missing)} of them trained already"
     ]

@@ -44,7 +44,7 @@ training = [
 # -o 'training.0.dataset.folders=["mine"]'.
 schedules = {
     "paper": {},
-    # Two CPU cores, about an hour a stage: smaller crops, with windows of the same reach in the image.
+    # Two CPU cores, an hour or two a stage: smaller crops, with windows of the same reach in the image.
     "small": {
         "training.0.dataset.folders": ["images-1k-192", "DAVIS-train-256"],
         "training.0.updates": 6000,

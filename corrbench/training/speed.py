@@ -19,9 +19,10 @@ from corrbench.training.stage import Batch, Stage
 
 # What does not change the work of an update.
 FREE = frozenset(
-    {"dataset", "updates", "lr", "lr_end", "warmup", "weight_decay", "momentum", "teacher_weights"}
-)
-SAMPLES = 4  # in a measured update; its time is scaled to the batch
+    {"dataset", "updates", "lr", "lr_end", "warmup", "weight_decay", "momentum", "teacher_weights", "colour", "channels",
+     "dropout", "gap", "scale", "quantile", "target", "volume", "score", "threshold", "temperature", "key_momentum"}
+)  # fmt: skip
+FEW, MORE = 2, 8  # samples in the two measured updates: a step costs so much, and so much a sample
 
 
 def _file() -> Path:

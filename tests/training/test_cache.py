@@ -125,13 +125,20 @@ def test_plan_says_what_a_checkpoint_has_left(method: dict[str, Any], data_root:
     assert "1 of 2 updates to train" in again.line()
 
 
-def test_estimates_are_measured_once_then_recorded(method: dict[str, Any], data_root: Path) -> None:
+def test_estimates_are_measured_then_recorded_by_training(method: dict[str, Any], data_root: Path) -> None:
     first = cache.plan(method, root=data_root)
     assert [p.basis for p in first] == ["measured", "measured"]
     assert all(0 < p.seconds < 60 for p in first)
-    second = cache.plan(method, root=data_root, changes={"training.0.updates": 20})
-    assert [p.basis for p in second] == ["recorded", "recorded"]
-    assert second[0].seconds == pytest.approx(10 * first[0].seconds)
+    longer = cache.plan(
+        method, root=data_root, changes={"training.0.updates": 20, "training.1.score": "entropy"}
+    )
+    assert longer[0].seconds == pytest.approx(10 * first[0].seconds)  # measured once in a process
+    assert longer[1].seconds == first[1].seconds
+    cache.train_missing(method, root=data_root, progress=False, say=lambda _: None)
+    again = cache.plan(
+        method, root=data_root, changes={"training.0.updates": 20, "training.1.score": "entropy"}
+    )
+    assert [p.basis for p in again] == ["recorded", "recorded"]
     joint = {"training.0.updates": 0, "training.1.contrast_weight": 1.0, "training.1.global_weight": 0.0}
     assert cache.plan(method, root=data_root, changes=joint)[0].seconds > 0
 
