@@ -3,7 +3,7 @@
     python benchmarks/propagation.py [--method methods/mobilenetv2.py --frames DAVIS/JPEGImages/480p/dance-twirl]
 
 Forms: `released` is the dense form of released code, whole; `tiled one frame` packs all context frames for it alone;
-`tiled clip` and `native clip` are whole clips of 42 frames, divided by the number of full-context frames that they
+`tiled clip` and `native clip` are whole clips of 30 frames, divided by the number of full-context frames that they
 amount to. Ratios are medians over interleaved rounds. Memory: growth of a fresh process at its highest point over what it
 held before (features, mask).
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def measure(features: torch.Tensor | None, rounds: int) -> dict:
         torch.set_num_threads(threads)
         made, share = forms(work, clip)
         for name, run in made.items():  # warm up
-            if name != "released":
+            if name not in ("released", "tiled clip"):
                 run()
         seconds = w.interleave(made, rounds)
         scaled = {name: [s / share[name] for s in own] for name, own in seconds.items()}
@@ -65,6 +66,13 @@ def measure(features: torch.Tensor | None, rounds: int) -> dict:
             flush=True,
         )
     return result
+
+
+def cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
 
 
 def gemm_peak(threads: int) -> float:
@@ -111,7 +119,7 @@ def main() -> None:
         print(memory_here(given.memory))
         return
     record: dict = {
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": torch.get_num_threads()},
+        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "load_at_start": os.getloadavg()[0]},
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "gemm_gflops": {threads: round(gemm_peak(threads)) for threads in (1, 2)},
         "random": measure(None, given.rounds),

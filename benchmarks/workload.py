@@ -17,7 +17,7 @@ from corrbench.propagation import Context, Window, choose_method, cpu, neighbour
 from corrbench.propagation.types import Neighbours, as_vectors
 
 GRID, CHANNELS, CONTEXT, RADIUS, K, TEMPERATURE, CLASSES = (60, 107), 256, 20, 12, 10, 0.07, 4
-CLIP = 42  # frames of the clip that whole-clip forms are timed on
+CLIP = 30  # frames of the clip that whole-clip forms are timed on
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def features_of(method: str, folder: Path, frames: int) -> Tensor:
     paths = sorted(folder.glob("*.jpg"))[:frames]
     if len(paths) < frames:
         raise ValueError(f"{folder}: {len(paths)} .jpg frames, {frames} are needed")
-    images = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    images = [np.array(Image.open(path).convert("RGB")) for path in paths]
     size = preset("stt").input_size(images[0].shape[:2], multiple=getattr(backbone, "multiple", 1))
     with torch.inference_mode():
         maps = [backbone(to_input(image[None], chosen["colour"], size=size)).float() for image in images]

@@ -20,7 +20,7 @@ TILE = (8, 16)  # rows and columns of queries that share a product; measured in 
 BLOCK = (
     1 << 23
 )  # similarities held at once, in floats: frames of a tile are taken in blocks of at most this many
-STRIP = 1 << 24  # packed key strips held at once, in floats, beyond the context of one target
+STRIP = 1 << 23  # packed key strips held at once, in floats, beyond the context of one target
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,18 @@ def blocks(
     targets: range,
     window: Window,
     context: Context,
-    tile: tuple[int, int] | None = None,
+    tile: tuple[int, int] = TILE,
+    starts: range | None = None,
 ) -> Iterator[Block]:
-    """Similarities of every tile of every target frame to all its context frames; of a tile, slots ascend."""
+    """Similarities of every tile of every target frame to all its context frames; of a tile, slots ascend.
+
+    `starts` are the first columns of the tiles that are wanted, all of `columns_of` if None.
+    """
     _, h, w, channels = vectors_ThwC.shape
-    rows, columns = tile or TILE
-    if rows < 1 or columns < 1:
-        raise ValueError(f"tile={tile!r}: expected (rows, columns), both at least 1")
+    rows, columns = tile
     reach = 0 if window.mask == "none" else len(window.half_widths()) - 1
     buffer = vectors_ThwC.new_empty(min(BLOCK, len(vectors_ThwC) * h * w * rows * columns))
-    for x in range(0, w, columns):
+    for x in starts or columns_of(w, tile):
         left, right = max(0, x - reach), min(w, x + columns + reach)
         for some in _chunks(targets, max(1, STRIP // (h * (right - left) * channels))):
             base = max(1, some.start - context.frames)
@@ -129,6 +131,13 @@ def blocks(
                 yield from _tile(
                     vectors_ThwC, some, window, context, area, area.around(reach, h, w), strip, buffer
                 )
+
+
+def columns_of(w: int, tile: tuple[int, int]) -> range:
+    """First columns of the tiles of a grid w cells wide."""
+    if min(tile) < 1:
+        raise ValueError(f"tile={tile!r}: expected (rows, columns), both at least 1")
+    return range(0, w, tile[1])
 
 
 def _tile(

@@ -7,10 +7,12 @@ A frame that stands in several slots is multiplied once; its keys are then repea
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor
 
-from corrbench.propagation.blocks import blocks, torch_threads
+from corrbench.propagation.blocks import TILE, Block, blocks, columns_of, torch_threads
 from corrbench.propagation.types import Context, Neighbours, Window, as_vectors, check_count
 
 
@@ -28,8 +30,8 @@ def neighbours(
     check_count(k)
     h, w = features_TChw.shape[-2:]
     vectors = as_vectors(features_TChw, normalise).unflatten(1, (h, w))
-    with torch_threads(threads):
-        index, similarity = search(vectors, range(1, len(vectors)), window, context, k, tile)
+    targets = range(1, len(vectors))
+    index, similarity = search(vectors, targets, window, context, k, tile or TILE, threads=threads)
     return Neighbours(index, similarity, (h, w), context)
 
 
@@ -39,29 +41,57 @@ def search(
     window: Window,
     context: Context,
     k: int,
-    tile: tuple[int, int] | None = None,
+    tile: tuple[int, int] = TILE,
+    *,
+    threads: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Index and similarity (targets, h*w, k) of the neighbours of consecutive target frames."""
+    """Index and similarity (targets, h*w, k) of the neighbours of consecutive target frames.
+
+    Threads (torch's number if None) take columns of tiles, each on one core: they never wait for each other, and a
+    tile's sums are the same on any number of them.
+    """
     h, w = vectors_ThwC.shape[1:3]
     shape = (len(targets), h * w, k)
     index = torch.full(shape, -1, dtype=torch.int32, device=vectors_ThwC.device)
     similarity = torch.full(shape, -torch.inf, device=vectors_ThwC.device)
-    for block in blocks(vectors_ThwC, targets, window, context, tile):
-        value, position = select(block.similarity, k)
-        frame, cell = block.cell(position, w)
-        value, key = _into_slots(value, frame, cell, block.keys.slots, h * w, k)
-        row = block.t - targets.start
-        if (
-            similarity[row, block.cells[0], 0] > -torch.inf
-        ):  # an earlier block of this tile: lower slots come first
-            value = torch.cat([similarity[row, block.cells], value], dim=1)
-            key = torch.cat([index[row, block.cells].long(), key], dim=1)
-            value, order = value.sort(dim=1, descending=True, stable=True)
-            value, key = value[:, :k], key.gather(1, order)[:, :k]
-        found = value.shape[1]
-        similarity[row, block.cells, :found] = value
-        index[row, block.cells, :found] = key.masked_fill(value == -torch.inf, -1).int()
+    starts = columns_of(w, tile)
+    count = torch.get_num_threads() if threads is None else threads
+    if count < 1:
+        raise ValueError(f"threads={threads!r}: expected at least 1")
+    inference = torch.is_inference_mode_enabled()  # a property of the thread, so the workers need it, too
+
+    def work(some: range) -> None:
+        with torch.inference_mode(inference):
+            for block in blocks(vectors_ThwC, targets, window, context, tile, some):
+                _keep_best(block, index, similarity, targets.start, w)
+
+    if vectors_ThwC.device.type != "cpu":
+        work(starts)
+        return index, similarity
+    with torch_threads(1):
+        if count == 1:
+            work(starts)
+        else:
+            with ThreadPoolExecutor(count) as pool:
+                list(pool.map(work, [starts[i : i + 1] for i in range(len(starts))]))
     return index, similarity
+
+
+def _keep_best(block: Block, index: Tensor, similarity: Tensor, first: int, w: int) -> None:
+    """Enter a block's best keys into the rows of its queries, after those of earlier blocks (lower slots)."""
+    _, cells, k = index.shape
+    value, position = select(block.similarity, k)
+    frame, cell = block.cell(position, w)
+    value, key = _into_slots(value, frame, cell, block.keys.slots, cells, k)
+    row = block.t - first
+    if similarity[row, block.cells[0], 0] > -torch.inf:
+        value = torch.cat([similarity[row, block.cells], value], dim=1)
+        key = torch.cat([index[row, block.cells].long(), key], dim=1)
+        value, order = value.sort(dim=1, descending=True, stable=True)
+        value, key = value[:, :k], key.gather(1, order)[:, :k]
+    found = value.shape[1]
+    similarity[row, block.cells, :found] = value
+    index[row, block.cells, :found] = key.masked_fill(value == -torch.inf, -1).int()
 
 
 def select(similarity_fyxq: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -39,12 +39,35 @@ def test_tile_size_changes_nothing(seed):
 def test_number_of_threads_changes_nothing(method, seed):
     c = case(seed, largest=16)
     before = torch.get_num_threads()
+    tile = (8, 4) if method == "tiled" else None
     one, two = (
-        neighbours(c.features, c.window, c.context, c.k, normalise=c.normalise, method=method, threads=n)
-        for n in (1, 2)
+        neighbours(
+            c.features, c.window, c.context, c.k, normalise=c.normalise, method=method, threads=n, tile=tile
+        )
+        for n in (1, 3)
     )
     assert torch.get_num_threads() == before
     assert_same_neighbours(two, one, c)
+    if method == "tiled":
+        assert torch.equal(two.index, one.index)
+        assert torch.equal(two.similarity, one.similarity)
+
+
+def test_threads_work_in_inference_mode():
+    c = case(4, largest=16)
+    with torch.inference_mode():
+        found = neighbours(
+            c.features,
+            c.window,
+            c.context,
+            c.k,
+            normalise=c.normalise,
+            method="tiled",
+            threads=2,
+            tile=(4, 3),
+        )
+    expected = reference.neighbours(c.features, c.window, c.context, c.k, normalise=c.normalise)
+    assert_same_neighbours(found, expected, c)
 
 
 @pytest.mark.parametrize("seed", range(6))
