@@ -115,7 +115,7 @@ def search(
     threads = threads or torch.get_num_threads()
     index = torch.empty(total - 1, h * w, k, dtype=torch.int32)
     similarity = torch.empty(total - 1, h * w, k)
-    at_once = min(threads, MOST_AT_ONCE)
+    at_once = min(max(1, threads // 2), MOST_AT_ONCE)
     batches = [range(start, min(start + at_once, total)) for start in range(1, total, at_once)]
     needed = [{f for t in batch for f in (t, *context.of(t))} for batch in batches]
     pruned = channels >= PRUNED_FROM if pruned is None else pruned
