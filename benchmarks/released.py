@@ -34,7 +34,7 @@ def propagate_frame(
     query = F.normalize(query_Chw, dim=0).flatten(1)
     keys = F.normalize(keys_CShw, dim=0).flatten(1)
     labels = labels_LShw.flatten(1)
-    out = torch.zeros(len(labels), cells)
+    out = torch.zeros(len(labels), cells, device=labels.device)
     for start in range(0, min(cells, most or cells), step):
         some = slice(start, start + step)
         affinity = torch.einsum("ck,cq->kq", keys, query[:, some]) / temperature
