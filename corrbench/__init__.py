@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 _HOME = {
     "run": "corrbench.api",
     "plan": "corrbench.api",
-    "ablate": "corrbench.ablate",
+    "ablate": "corrbench.ablation",
     "sweep": "corrbench.sweeping",
     "compare": "corrbench.comparison",
     "reproduce": "corrbench.reproduction",

@@ -266,7 +266,7 @@ def ablate(
     **settings: Any,
 ) -> None:  # fmt: skip
     """Say what would be trained, train and evaluate it, and show the table of differences to the full method."""
-    from corrbench import ablate as ablating
+    from corrbench import ablation as ablating
 
     if dry_run:
         found = ablating.variants(

@@ -16,11 +16,11 @@ import sys
 import threading
 from pathlib import Path
 
-from corrbench import ablate
+from corrbench import ablation
 
 ROOT = Path(__file__).parents[1]
 THREE = (
-    ablate.FULL,
+    ablation.FULL,
     "spatial step only",
     "temporal step only",
     "no global distillation",
@@ -45,11 +45,11 @@ def main() -> int:
     if given.dry_run:
         from corrbench.provenance import choose_device
 
-        planned = ablate.variants(
+        planned = ablation.variants(
             method, seeds=seeds, schedule=given.schedule, data=given.data, fetch=False, sample=False,
             device=choose_device(given.device),
         )  # fmt: skip
-        print("\n".join(ablate.describe(planned)))
+        print("\n".join(ablation.describe(planned)))
         return 0
     if given.minutes:
         # The same as a Ctrl-C: the loop saves a checkpoint first, an evaluation keeps its finished sequences.
@@ -57,7 +57,7 @@ def main() -> int:
         timer.daemon = True
         timer.start()
     try:
-        result = ablate.ablate(
+        result = ablation.ablate(
             method, given.task, seeds=seeds, schedule=given.schedule, data=given.data, device=given.device,
             out=given.out, report=given.report, sample=False,
         )  # fmt: skip

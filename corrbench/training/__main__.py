@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from corrbench.ablate import changes_of
+    from corrbench.ablation import changes_of
     from corrbench.provenance import choose_device
     from corrbench.training import cache, distributed
 

@@ -26,7 +26,7 @@ FEW, MORE = 2, 8  # samples in the two measured updates: a step costs so much, a
 
 
 def _file() -> Path:
-    from corrbench.training.cache import folder_of_stages
+    from corrbench.training.planning import folder_of_stages
 
     return folder_of_stages().parent / "speeds.json"
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from corrbench import config
-from corrbench.ablate import FULL, changes_of
+from corrbench.ablation import FULL, changes_of
 from corrbench.registry import STAGES, build
 from corrbench.training import cache
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from corrbench import ablate as ab
+from corrbench import ablation as ab
 from corrbench import ablation_table as at
 from corrbench.training import cache, loop
 

@@ -161,6 +161,7 @@ def ablate(
     out: str | Path = "runs",
     device: str | None = None,
     autocast: str | None = None,
+    memory: str | None = None,
     report: str | Path = "reports/ablation",
     progress: bool = True,
     say: Say = print,
@@ -175,7 +176,7 @@ def ablate(
     from corrbench import scores as sc
     from corrbench.training import cache, loop
 
-    numerics = api.numerics(device, autocast)
+    where = api.numerics(device).device
     common: dict[str, Any] = {"overrides": overrides, "data": data, "sample": sample}
     found = variants(
         method,
@@ -183,7 +184,7 @@ def ablate(
         seeds=seeds,
         seed=seed,
         schedule=schedule,
-        device=numerics.device,
+        device=where,
         estimate=progress,
         **common,
     )
@@ -200,15 +201,15 @@ def ablate(
         try:
             trained = cache.train_missing(
                 file.data, schedule=schedule, changes=given | variant.changes, seed=variant.seed, root=data,
-                device=numerics.device, sample=sample, progress=progress, say=lambda text: None,
+                device=where, sample=sample, progress=progress, say=lambda text: None,
             )  # fmt: skip
         except loop.Diverged as error:
             reasons[variant.name] = f"seed {variant.seed}: {error}"
             say(f"{variant.name}, {reasons[variant.name]}")
             continue
-        planned = plan.make(
-            method, task, protocol=protocol, overrides=overrides, data=Path(data) if data else None, sample=sample,
-            out=out, numerics=numerics, weights=weights_of(file.name, variant, trained), changes=variant.changes,
+        planned = api.plan(
+            method, task, protocol=protocol, overrides=overrides, data=data, sample=sample, out=out, device=device,
+            autocast=autocast, memory=memory, weights=weights_of(variant, trained), changes=variant.changes,
             label=plan.slug(f"{variant.name} {schedule or 'as-written'} s{variant.seed}"),
         )  # fmt: skip
         for text in (*trained.notes, *planned.notes):
@@ -243,22 +244,7 @@ def ablate(
     return Ablation(**{**vars(result), "files": tuple(files)})
 
 
-def weights_of(method: str, variant: Variant, trained: Any) -> plan.Weights:
-    """A training run's weights as a run's plan takes them."""
-    info = trained.info
-    return plan.Weights(
-        name=f"{method} trained here ({variant.name}, {info['schedule'] or 'as written'}, seed {variant.seed})",
-        path=trained.path,
-        sha256=trained.sha256,
-        licence="that of the training data",
-        trained={
-            "schedule": info["schedule"],
-            "seed": info["seed"],
-            "ablation": None if variant.name == FULL else variant.name,
-            "synthetic": info["synthetic"],
-            "stages": [
-                {k: stage[k] for k in ("type", "digest", "updates", "data", "device", "sha256")}
-                for stage in info["stages"]
-            ],
-        },
-    )
+def weights_of(variant: Variant, trained: Any) -> plan.Weights:
+    """A training run's weights as a run's plan takes them, named after the variant, schedule and seed."""
+    name = f"{variant.name}, {trained.info['schedule'] or 'as written'} schedule, seed {variant.seed}"
+    return plan.weights_from(name, trained, None if variant.name == FULL else variant.name)
