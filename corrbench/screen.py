@@ -235,7 +235,11 @@ def sweep(
 
     points = sweeping.settings(sweeping.parse_over(over), one_at_a_time=one_at_a_time)
     methods, tasks = api.sort_files(files)
-    plans = [plan for task in tasks for plan in sweeping.plans(methods, task, points, **settings)]
+
+    def planned() -> list[Plan]:
+        return [plan for task in tasks for plan in sweeping.plans(methods, task, points, **settings)]
+
+    plans = planned()
     for plan in plans:
         for text in plan.notes:
             note(text)
@@ -246,6 +250,8 @@ def sweep(
             state = "finished" if plan.key in cached else "to do"
             print(f"{state:9} {plan.method_file.name:20} {plan.protocol.name}: {plan.protocol.signature()}")
         return
+    if sweeping.train_missing(plans, lambda text: console.print(text, markup=False)):
+        plans = planned()
     store = Store(cache or default_folder(), parse_size(cache_size))
     todo = [plan for plan in plans if plan.key not in cached]
     with Progress(
@@ -258,6 +264,11 @@ def sweep(
         f"features and neighbours: {store.counts['made']} computed, {store.counts['found']} reused",
         markup=False,
     )
+    if store.counts["unkept"]:
+        note(
+            f"{store.counts['unkept']} of them found no room in {store.folder} and were computed again for each setting; "
+            "free disk, or raise --cache-size"
+        )
     show_records(records)
 
 
