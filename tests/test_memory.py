@@ -93,5 +93,5 @@ def test_the_model_grows_with_everything_it_names(targets: int) -> None:
 
 
 def test_a_run_says_what_memory_must_be_written_as(tiny_davis: Path) -> None:
-    with pytest.raises(ValueError, match="a size is a number.*got .much."):
+    with pytest.raises(ValueError, match=r"a size is a number.*got .much."):
         api.plan(LAB, TASK, data=tiny_davis, device="cpu", memory="much")
