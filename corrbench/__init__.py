@@ -16,7 +16,6 @@ __version__ = "0.1.0"
 
 _HOME = {
     "run": "corrbench.api",
-    "plan": "corrbench.api",
     "ablate": "corrbench.ablation",
     "sweep": "corrbench.sweeping",
     "compare": "corrbench.comparison",

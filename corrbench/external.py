@@ -53,7 +53,9 @@ def score(
     """
     folder = Path(predictions)
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give the folder that holds one folder a sequence")
+        raise ValueError(
+            f"{folder}: there is no such folder; give the folder that holds one folder a sequence"
+        )
     plugins.load_all()
     file = config.load(plugins.find("tasks", str(task)), "task")
     task_data = config.override(file.data, split_overrides(overrides)["task"])

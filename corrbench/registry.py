@@ -51,7 +51,9 @@ def build(registry: Registry, config: Mapping[str, Any], **given: Any) -> Any:
     missing = [
         name
         for name, p in parameters.items()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and name not in arguments
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and name not in arguments
     ]
     if missing:
         raise ValueError(

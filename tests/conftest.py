@@ -56,7 +56,7 @@ def moving_squares(
 
 
 def write_davis(root: Path, *, frames: int = 4, size: tuple[int, int] = (48, 64)) -> Path:
-    """A DAVIS folder with the official names of two val sequences (`bike-packing` with two objects, `blackswan` with one)."""
+    """A DAVIS folder with two val sequences by their official names: `bike-packing` (two objects), `blackswan` (one)."""
     (root / "ImageSets" / "2017").mkdir(parents=True)
     (root / "ImageSets" / "2017" / "val.txt").write_text("bike-packing\nblackswan\n")
     for number, (name, objects) in enumerate([("bike-packing", 2), ("blackswan", 1)]):

@@ -13,7 +13,16 @@ from corrbench.cli import main
 
 ROOT = Path(__file__).parent.parent
 LAB, COPY, TASK = (str(ROOT / p) for p in ("methods/lab.py", "methods/copy_first.py", "tasks/davis.py"))
-SMALL = ["-o", "protocol.resize=short 96", "-o", "protocol.radius=3", "-o", "protocol.context=3", "--device", "cpu"]
+SMALL = [
+    "-o",
+    "protocol.resize=short 96",
+    "-o",
+    "protocol.radius=3",
+    "-o",
+    "protocol.context=3",
+    "--device",
+    "cpu",
+]
 
 
 def corrbench(*words: object) -> str:
@@ -30,7 +39,9 @@ def test_run_shows_a_table_signatures_and_where_the_records_are(tiny_davis: Path
 
 
 def test_run_as_json(tiny_davis: Path, tmp_path: Path) -> None:
-    rows = json.loads(corrbench("run", COPY, TASK, "--json", "--data", tiny_davis, "--out", tmp_path, *SMALL[-2:]))
+    rows = json.loads(
+        corrbench("run", COPY, TASK, "--json", "--data", tiny_davis, "--out", tmp_path, *SMALL[-2:])
+    )
     assert rows[0]["method"] == "copy_first"
     assert 0 < rows[0]["summary"]["J&F-Mean"] < 100
 
@@ -54,7 +65,18 @@ def test_dry_run_of_an_untrained_method_says_what_would_be_trained(
     )
     done = CliRunner().invoke(
         main,
-        ["run", str(method), TASK, "--schedule", "tiny", "--dry-run", "--data", str(tiny_davis), "--no-sample", *SMALL],
+        [
+            "run",
+            str(method),
+            TASK,
+            "--schedule",
+            "tiny",
+            "--dry-run",
+            "--data",
+            str(tiny_davis),
+            "--no-sample",
+            *SMALL,
+        ],
     )
     # The photographs and videos to train on are not here either: that is what it says, before anything starts.
     assert done.exit_code == 2
@@ -66,7 +88,9 @@ def test_a_method_without_its_weights_says_which_and_how_to_get_them(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CORRBENCH_OFFLINE", "1")
-    done = CliRunner().invoke(main, ["run", str(ROOT / "methods" / "stt_r50.py"), TASK, "--data", str(tiny_davis), *SMALL])
+    done = CliRunner().invoke(
+        main, ["run", str(ROOT / "methods" / "stt_r50.py"), TASK, "--data", str(tiny_davis), *SMALL]
+    )
     assert done.exit_code == 2
     message = done.stderr.strip()
     assert message.count("\n") == 0
@@ -75,7 +99,9 @@ def test_a_method_without_its_weights_says_which_and_how_to_get_them(
 
 
 def test_score_of_the_ground_truth_is_100(tiny_davis: Path, tmp_path: Path) -> None:
-    said = corrbench("score", tiny_davis / "Annotations" / "480p", TASK, "--data", tiny_davis, "--json", "--out", tmp_path)
+    said = corrbench(
+        "score", tiny_davis / "Annotations" / "480p", TASK, "--data", tiny_davis, "--json", "--out", tmp_path
+    )
     assert json.loads(said)["summary"]["J&F-Mean"] == 100
     assert len(list(tmp_path.rglob("record.json"))) == 1
 
@@ -88,7 +114,9 @@ def test_list(what: str) -> None:
     assert corrbench("list", what).strip()
 
 
-@pytest.mark.parametrize("path", [p for kind in ("methods", "tasks") for p in plugins.files(kind)], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for kind in ("methods", "tasks") for p in plugins.files(kind)], ids=lambda p: p.stem
+)
 def test_every_plugin_file_of_ours_is_sound(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORRBENCH_OFFLINE", "1")
     said = corrbench("check", path)

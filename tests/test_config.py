@@ -60,7 +60,9 @@ def test_a_plugin_file_that_is_not_data_is_refused_before_it_runs(tmp_path: Path
 
 def test_base_is_inherited_and_a_part_can_be_replaced(tmp_path: Path, method: Path) -> None:
     child = tmp_path / "child.py"
-    child.write_text('"""Child."""\n_base_ = "mine.py"\nmethod = dict(backbone=dict(_delete_=True, type="HOG"))\n')
+    child.write_text(
+        '"""Child."""\n_base_ = "mine.py"\nmethod = dict(backbone=dict(_delete_=True, type="HOG"))\n'
+    )
     data = config.load(child, "method").data
     assert data["method"]["backbone"] == {"type": "HOG"}
     assert data["method"]["colour"] == "lab"
@@ -155,4 +157,7 @@ def test_a_changed_type_brings_its_own_settings(method: Path) -> None:
 
 
 def test_diff_lists_the_keys_that_differ() -> None:
-    assert config.diff({"a": {"b": 1, "c": 2}}, {"a": {"b": 1.0, "c": 3}, "d": 4}) == {"a.c": (2, 3), "d": (None, 4)}
+    assert config.diff({"a": {"b": 1, "c": 2}}, {"a": {"b": 1.0, "c": 3}, "d": 4}) == {
+        "a.c": (2, 3),
+        "d": (None, 4),
+    }

@@ -32,13 +32,18 @@ PROBE = (
 
 @pytest.mark.parametrize("args", LIGHT, ids=" ".join)
 def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-c", PROBE.format(args=args)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(args=args)], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert "HEAVY []" in done.stderr
 
 
 def test_modules_behind_report_and_compare_import_nothing_heavy() -> None:
-    code = "import sys, corrbench.reporting, corrbench.comparison, corrbench.record; print([m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    code = (
+        "import sys, corrbench.reporting, corrbench.comparison, corrbench.record\n"
+        "print([m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -48,6 +53,8 @@ def test_help_takes_less_than_a_second() -> None:
     best = 9.9
     for args in (["--help"], ["list", "methods"], ["--help"]):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "corrbench.cli", *args], capture_output=True, check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-m", "corrbench.cli", *args], capture_output=True, check=True, timeout=60
+        )
         best = min(best, time.perf_counter() - start)
     assert best < 1.0

@@ -58,7 +58,17 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {"PYTHONPATH": ours}
     python = root / "env" / "bin" / "python"
     subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-build-isolation", str(package.parent)],
+        [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-index",
+            "--no-deps",
+            "--no-build-isolation",
+            str(package.parent),
+        ],
         check=True,
         env=variables,
         timeout=300,
@@ -66,7 +76,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     return python, variables
 
 
-def test_an_installed_package_brings_a_backbone_and_a_method(environment: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+def test_an_installed_package_brings_a_backbone_and_a_method(
+    environment: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
     python, variables = environment
     done = subprocess.run(
         [python, "-m", "corrbench.cli", "check", "grey"],
@@ -83,7 +95,11 @@ def test_an_installed_package_brings_a_backbone_and_a_method(environment: tuple[
 
 def test_without_the_package_its_name_is_unknown(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "corrbench.cli", "check", "grey"], capture_output=True, text=True, cwd=tmp_path, timeout=300
+        [sys.executable, "-m", "corrbench.cli", "check", "grey"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
     )
     assert done.returncode == 2
     assert "there is no such file" in done.stderr

@@ -28,7 +28,9 @@ def run(data: Path, out: Path, method: str = LAB, **settings: object) -> Record:
     return api.run(method, TASK, **given)  # type: ignore[arg-type]
 
 
-def test_a_run_gives_a_record_with_numbers_and_everything_that_made_them(tiny_davis: Path, tmp_path: Path) -> None:
+def test_a_run_gives_a_record_with_numbers_and_everything_that_made_them(
+    tiny_davis: Path, tmp_path: Path
+) -> None:
     record = run(tiny_davis, tmp_path / "runs")
     assert record.summary["J&F-Mean"] > 50  # squares of another colour, moving two pixels a frame
     assert record.dataset["sequences"] == 2
@@ -37,7 +39,14 @@ def test_a_run_gives_a_record_with_numbers_and_everything_that_made_them(tiny_da
     assert record.data["versions"]["torch"]
     assert set(record.cost["stages"]) >= {"features", "neighbours", "propagate", "decode", "score"}
     assert record.cost["frames"] == 8
-    for word in ("DAVIS-2017 val, 2 of 30 sequences", "lab@", "stt.v1", "size:short 96", "cpu.float32", "weights:none"):
+    for word in (
+        "DAVIS-2017 val, 2 of 30 sequences",
+        "lab@",
+        "stt.v1",
+        "size:short 96",
+        "cpu.float32",
+        "weights:none",
+    ):
         assert word in record.signature
     rows = record.scores()
     assert list(rows["sequence"]) == ["bike-packing", "bike-packing", "blackswan"]
@@ -73,7 +82,9 @@ def test_never_computes_nothing(tiny_davis: Path, tmp_path: Path) -> None:
 def test_key_is_of_settings_and_content_not_of_place(tiny_davis: Path, tmp_path: Path) -> None:
     def key(**settings: object) -> str:
         given: dict[str, object] = {"overrides": SMALL, "data": tiny_davis, "device": "cpu"} | settings
-        return api.plan(settings.pop("method", LAB), TASK, **{k: v for k, v in given.items() if k != "method"}).key  # type: ignore[arg-type]
+        return api.plan(
+            settings.pop("method", LAB), TASK, **{k: v for k, v in given.items() if k != "method"}
+        ).key  # type: ignore[arg-type]
 
     here = key()
     moved = tmp_path / "elsewhere" / "DAVIS"
@@ -113,12 +124,15 @@ def test_interrupted_runs_go_on_with_the_next_sequence(
     assert record.data["files"] == whole.data["files"]
 
 
-def test_killed_in_the_middle_of_writing_leaves_nothing_that_is_taken_for_whole(tiny_davis: Path, tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_writing_leaves_nothing_that_is_taken_for_whole(
+    tiny_davis: Path, tmp_path: Path
+) -> None:
     """kill -9 at several moments; the same command then gives the same tables as an undisturbed run."""
     whole = run(tiny_davis, tmp_path / "whole")
     code = (
         "from corrbench import api\n"
-        f"api.run({LAB!r}, {TASK!r}, overrides={SMALL!r}, data={str(tiny_davis)!r}, out={str(tmp_path / 'killed')!r}, device='cpu')\n"
+        f"api.run({LAB!r}, {TASK!r}, overrides={SMALL!r}, data={str(tiny_davis)!r}, "
+        f"out={str(tmp_path / 'killed')!r}, device='cpu')\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
     deadline = time.time() + 60
@@ -135,10 +149,13 @@ def test_killed_in_the_middle_of_writing_leaves_nothing_that_is_taken_for_whole(
 def test_two_processes_share_the_sequences(tiny_davis: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom corrbench import api\n"
-        f"r = api.run({LAB!r}, {TASK!r}, overrides={SMALL!r}, data={str(tiny_davis)!r}, out={str(tmp_path / 'both')!r}, device='cpu')\n"
+        f"r = api.run({LAB!r}, {TASK!r}, overrides={SMALL!r}, data={str(tiny_davis)!r}, "
+        f"out={str(tmp_path / 'both')!r}, device='cpu')\n"
         "print(r.summary['J&F-Mean'])\n"
     )
-    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
     said = [p.communicate(timeout=120)[0].strip() for p in both]
     assert said[0] == said[1] != ""
     assert [p.returncode for p in both] == [0, 0]
@@ -158,7 +175,9 @@ def test_a_full_disk_is_said_and_what_is_finished_stays(
         save(folder, sequence, prediction)
 
     monkeypatch.setattr(plan.task, "save", full)
-    with pytest.raises(ValueError, match="no space is left on the disk; free some and run the same command again"):
+    with pytest.raises(
+        ValueError, match="no space is left on the disk; free some and run the same command again"
+    ):
         runner.execute(plan)
     assert runner.state(plan)["bike-packing"]
 
