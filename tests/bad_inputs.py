@@ -364,7 +364,7 @@ def write_table() -> None:
     lines = [
         "# Bad input: what is printed",
         "",
-        "Every line is a test (`tests/test_robustness.py`); `python -m tests.bad_inputs` writes this page. Each message is one",
+        "Every line is a test (`tests/test_robustness.py`); `python -m tests.bad_inputs` writes this page. A message is one",
         "sentence on stderr, the exit code is 2, nothing wrong is scored and nothing finished is lost.",
         "",
         "| what is wrong | what is printed |",
