@@ -26,7 +26,7 @@ import workload as w
 RESULT = Path(__file__).parent / "results" / "propagation_cpu.json"
 
 
-def measure(features: torch.Tensor | None, rounds: int, queries: int) -> dict:
+def measure(features: torch.Tensor | None, rounds: int, queries: int, numbers: list[int]) -> dict:
     """Seconds a frame of every form and its ratio to the released one, by number of threads."""
     clip = w.workload(features, frames=w.CLIP)
     work = w.workload(clip.features[: w.CONTEXT + 2])
@@ -39,7 +39,8 @@ def measure(features: torch.Tensor | None, rounds: int, queries: int) -> dict:
     if w.native_here():
         made["native clip"], share["native clip"] = w.by_clip(clip, "native"), clip.frames
     result: dict = {"features": list(clip.features.shape), "threads": {}}
-    for threads, clock in ((1, time.process_time), (2, time.perf_counter)):
+    for threads in numbers:
+        clock = time.process_time if threads == 1 else time.perf_counter
         torch.set_num_threads(threads)
         seconds = w.interleave(made, rounds, clock)
         scaled = {name: [s / share[name] for s in own] for name, own in seconds.items()}
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument(
         "--queries", type=int, default=1024, help="queries of the dense form (multiple of 32)"
     )
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.memory:
@@ -109,18 +111,25 @@ def main() -> None:
     record: dict = {
         "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "load_at_start": os.getloadavg()[0]},
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "gemm_gflops": {threads: round(gemm_peak(threads)) for threads in (1, 2)},
-        "random": measure(None, given.rounds, given.queries),
+        "gemm_gflops": {threads: round(gemm_peak(threads)) for threads in given.threads},
     }
-    if given.method:
-        record["real"] = {"method": given.method, "sequence": given.frames.name} | measure(
-            w.features_of(given.method, given.frames, w.CLIP), given.rounds, given.queries
-        )
     names = ["released", "tiled one frame"] + (["native clip"] if w.native_here() else [])
     record["peak_memory_mib"] = {name: round(memory(name)) for name in names}
+    _write(record)
+    record["random"] = measure(None, given.rounds, given.queries, given.threads)
+    _write(record)
+    if given.method:
+        real = w.features_of(given.method, given.frames, w.CLIP)
+        record["real"] = {"method": given.method, "sequence": given.frames.name} | measure(
+            real, given.rounds, given.queries, given.threads
+        )
+        _write(record)
+
+
+def _write(record: dict) -> None:
+    """Save what has been measured so far: on a busy machine the rest may take long."""
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(record, indent=1) + "\n")
-    print(RESULT.read_text())
 
 
 if __name__ == "__main__":
