@@ -11,6 +11,10 @@ from PIL import Image
 
 from corrbench.indexed_png import encode
 
+# Triton decides when it is first imported, by whichever test, whether its kernels are interpreted on the CPU.
+if not Path("/dev/nvidiactl").exists():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 
 @pytest.fixture(autouse=True)
 def own_cache(
