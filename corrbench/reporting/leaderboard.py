@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from corrbench import scores as sc
 from corrbench.reporting.model import Cell, Column, Group, Page, Row, Section, Table, number, text
-from corrbench.reporting.run import FEW, Run, by_conditions, by_task, few
+from corrbench.reporting.run import FEW, Run, alone, by_conditions, by_task, few
 
 
 def page(runs: Sequence[Run]) -> Page:
@@ -127,7 +127,7 @@ def _record_row(run: Run, metrics: Sequence[str], best: bool) -> Row:
         text(run.protocol),
         *(measured(run, metric, strong=best and metric == run.scores.metric) for metric in metrics),
         interval_cell(run),
-        number(record.cost.get("frames_per_second"), 1, signature=record.signature, link=run.link),
+        number(alone(record.cost, "frames_per_second"), 1, signature=record.signature, link=run.link),
     )
     tags = {"task": record.task["name"], "protocol": record.protocol["name"], "backbone": run.backbone}
     return Row(cells, tags=tags)

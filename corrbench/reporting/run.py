@@ -5,8 +5,9 @@ and link.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,11 @@ COLUMNS = {
 }
 FEW = {"vos": ("J&F-Mean", "J-Mean", "F-Mean"), "pose": ("PCK@0.1", "PCK@0.2"), "parts": ("mIoU",)}
 HIT = 0.1  # a pose's per-frame curve is the share of joints within this
+
+
+def alone(cost: Mapping[str, Any], name: str) -> float | None:
+    """A cost of a run that made its own features; None for one of a sweep, which shared them with others."""
+    return None if cost.get("shared") else cost.get(name)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from corrbench.reporting.model import (
     number,
     text,
 )
-from corrbench.reporting.run import COLUMNS, Run, by_conditions, curves, one_a_method
+from corrbench.reporting.run import COLUMNS, Run, alone, by_conditions, curves, one_a_method
 from corrbench.reporting.tables_published import published_table
 
 PANELS = 20  # at most so many sequences in one plot of curves
@@ -130,8 +130,8 @@ def _row(run: Run, metrics: Sequence[str], best: dict[str, float | None]) -> Row
         text(run.protocol),
         *(measured(run, m, strong=m in best and record.summary.get(m) == best[m]) for m in metrics),
         interval_cell(run),
-        number(cost.get("frames_per_second"), 1, **same),
-        number(cost.get("seconds"), 1, **same),
+        number(alone(cost, "frames_per_second"), 1, **same),
+        number(alone(cost, "seconds"), 1, **same),
         number(cost.get("peak_memory_mib"), 0, **same),
     )
     tags = {"protocol": record.protocol["name"], "backbone": run.backbone}
@@ -172,7 +172,7 @@ def _speed(slug: str, runs: Sequence[Run]) -> Plot:
     points = [
         (run.label, float(run.record.cost["frames_per_second"]), run.value)
         for run in runs
-        if run.record.cost.get("frames_per_second") and not math.isnan(run.value)
+        if alone(run.record.cost, "frames_per_second") and not math.isnan(run.value)
     ]
     machines = dict.fromkeys(_machine(run) for run in runs)
     extent = sc.extent(runs[0].record)
