@@ -120,7 +120,7 @@ def main() -> None:
     _write(record)
     if given.method:
         real = w.features_of(given.method, given.frames, w.CLIP)
-        record["real"] = {"method": given.method, "sequence": given.frames.name} | measure(
+        record["real"] = {"method": Path(given.method).name, "sequence": given.frames.name} | measure(
             real, given.rounds, given.queries, given.threads
         )
         _write(record)

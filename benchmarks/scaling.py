@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py
 
-Writes results/scaling_cpu.json and results/scaling_cpu.svg. One quantity varies at a time around a base of 30x53 cells
-(DAVIS at stride 16), radius 6, 7 context frames, 64 channels, 3 classes. Seconds are of one target frame with a full
+Writes results/scaling_cpu.json and results/scaling_cpu.svg. One quantity varies at a time around a base of 42x75 cells,
+radius 8, 7 context frames, 64 channels, 3 classes. Seconds are of one target frame with a full
 context, except against sequence length. A slope is the exponent of a power law, fitted to the upper half of the points.
 """
 
@@ -27,9 +27,9 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Point:
-    h: int = 30
-    w: int = 53
-    radius: int = 6
+    h: int = 42
+    w: int = 75
+    radius: int = 8
     context: int = 7
     channels: int = 64
     frames: int = 0  # 0: four targets with a full context, and what leads up to them
@@ -41,8 +41,8 @@ class Point:
 
 
 AXES: dict[str, tuple[str, list[Point]]] = {
-    "grid": ("cells", [Point(h=h, w=round(h * 107 / 60)) for h in (15, 22, 30, 42, 60, 85, 120)]),
-    "window": ("keys a window", [Point(radius=r, context=3) for r in (2, 4, 6, 8, 12, 18, 25)]),
+    "grid": ("cells", [Point(h=h, w=round(h * 107 / 60)) for h in (15, 22, 30, 42, 60, 85)]),
+    "window": ("keys a window", [Point(h=60, w=107, radius=r, context=3) for r in (2, 4, 6, 8, 12, 18, 25)]),
     "context": ("context frames", [Point(context=n) for n in (1, 3, 7, 10, 15, 20, 25)]),
     "channels": ("channels", [Point(channels=n) for n in (16, 32, 64, 128, 256, 512)]),
     "length": ("frames of the clip", [Point(frames=n) for n in (5, 10, 20, 40)]),

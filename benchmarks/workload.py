@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import statistics
 import time
@@ -144,6 +145,9 @@ def ratios(seconds: dict[str, list[float]], baseline: str) -> dict[str, float]:
 def peak_memory(run: Callable[[], object]) -> float:
     """MiB by which one run raises this process's resident memory at its highest point (Linux only)."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(
+        0
+    )  # what earlier work freed goes back, or it would hide what this run needs
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is resident
     before = _status("VmRSS")
     run()

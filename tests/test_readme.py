@@ -1,0 +1,25 @@
+"""Every figure of the README comes from a record or a result file in the repository."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_measured_part_is_what_the_records_say() -> None:
+    done = subprocess.run([sys.executable, "reports/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr or "run `python reports/readme.py`"
+
+
+def test_committed_reports_hold_no_pixel_of_real_data() -> None:
+    """Overlays in a committed page are of the rendered benchmark alone; no image file lies beside it."""
+    pages = list((ROOT / "reports").glob("*/index.html"))
+    assert pages
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for part in text.split("data:image/")[1:]:
+            assert part.startswith(("webp", "png"))
+    assert not [p for p in (ROOT / "reports").rglob("*") if p.suffix in (".png", ".jpg", ".webp", ".gif")]
