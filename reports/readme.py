@@ -31,8 +31,8 @@ def scores() -> list[str]:
     machine = records[0].data["machine"]
     lines = [
         f"J&F on **{data.pop()}** (easier than the whole; not comparable with published numbers), float32 on a CPU "
-        f"({machine['cores']} cores, busy with other work: the report's seconds are no benchmark). Records, per-sequence tables "
-        "and plots: [reports/davis10](reports/davis10/README.md); poses: [reports/pose](reports/pose/README.md).",
+        f"({machine['cores']} cores, busy with other work: the report's seconds are no benchmark). Records, per-sequence "
+        "tables and plots: [reports/davis10](reports/davis10/README.md); poses: [reports/pose](reports/pose/README.md).",
         "",
         "| method | " + " | ".join(f"`{p}`" for p in protocols) + " | weights |",
         "|---|" + "---:|" * len(protocols) + "---|",
