@@ -192,6 +192,7 @@ def ablate(
         say(line)
     file = config.load(plugins.find("methods", str(method)), "method")
     given = plan.split_overrides(overrides)["method"]
+    scheduled = file.data.get("schedules", {}).get(schedule, {})  # a schedule may change the method too
     records: dict[tuple[str, int], Record] = {}
     reasons: dict[str, str] = {v.name: v.skipped for v in found if v.skipped}
     notes: dict[str, None] = {}
@@ -209,7 +210,7 @@ def ablate(
             continue
         planned = api.plan(
             method, task, protocol=protocol, overrides=overrides, data=data, sample=sample, out=out, device=device,
-            autocast=autocast, memory=memory, weights=weights_of(variant, trained), changes=variant.changes,
+            autocast=autocast, memory=memory, weights=weights_of(variant, trained), changes=scheduled | variant.changes,
             label=plan.slug(f"{variant.name} {schedule or 'as-written'} s{variant.seed}"),
         )  # fmt: skip
         for text in (*trained.notes, *planned.notes):

@@ -164,7 +164,10 @@ def make(
     method_file = config.load(plugins.find("methods", str(method)), "method")
     task_file = config.load(plugins.find("tasks", str(task)), "task")
     split = split_overrides(overrides)
-    method_data = config.override(method_file.data, split["method"] | dict(changes or {}))
+    scheduled = schedule_changes(
+        method_file, schedule
+    )  # a schedule may change the method as well as its stages
+    method_data = config.override(method_file.data, scheduled | split["method"] | dict(changes or {}))
     task_data = config.override(task_file.data, split["task"])
     resolved_method = config.resolve(METHODS, method_data["method"])
     resolved_task = config.resolve(TASKS, task_data["task"])
@@ -223,6 +226,14 @@ def make(
         method_file, task_file, given, resolved, built_method, built_task, settled, weights, numerics, key, signature,
         folder, notes, method_data, {"schedule": schedule, "seed": seed, "root": data, "sample": sample},
     )  # fmt: skip
+
+
+def schedule_changes(file: config.PluginFile, schedule: str | None) -> dict[str, Any]:
+    """The dotted changes of the method file's `schedule`; `ValueError` for one that it does not have."""
+    known = file.data.get("schedules", {})
+    if schedule is not None and schedule not in known:
+        raise ValueError(f"{file.path} has no schedule {schedule!r}.{did_you_mean(schedule, sorted(known))}")
+    return dict(known[schedule]) if schedule is not None else {}
 
 
 def settle_path(numerics: Numerics) -> Numerics:

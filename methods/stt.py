@@ -110,7 +110,9 @@ schedules = {
         "training.1.autocast": "bfloat16",
     },
     # Seconds: to see that everything works. Without data it trains on videos rendered on the spot.
+    # Minutes on a laptop, to see that everything runs; frames at their own size, so its scores have their own signature.
     "smoke": {
+        "method.protocol": dict(name="stt", resize="native"),
         "training.0.dataset.folders": ["images-1k-192"],
         "training.0.updates": 20,
         "training.0.batch": 16,
