@@ -131,6 +131,7 @@ def blocks(
                 yield from _tile(
                     vectors_ThwC, some, window, context, area, area.around(reach, h, w), strip, buffer
                 )
+            del strip  # or two of them are held while the next one is packed
 
 
 def columns_of(w: int, tile: tuple[int, int]) -> range:
