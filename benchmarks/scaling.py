@@ -95,6 +95,7 @@ def plot(record: dict, path: Path) -> None:
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "scaling"
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FormatStrFormatter
 
     figure, panels = plt.subplots(2, len(AXES), figsize=(3.1 * len(AXES), 5.6), layout="constrained")
     for column, (axis, (title, _)) in enumerate(AXES.items()):
@@ -103,6 +104,12 @@ def plot(record: dict, path: Path) -> None:
             for method, own in record["axes"][axis].items():
                 text = f"{method}, slope {own['slope'][field]:.2f}"
                 panel.loglog(own["x"], np.maximum(own[field], 1e-4), marker="o", markersize=4, label=text)
+            shown = own["x"][:: 2 if len(own["x"]) > 5 else 1]
+            panel.set_xticks(shown, [str(x) for x in shown], fontsize=7)
+            panel.set_xticks([], minor=True)
+            panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            panel.yaxis.set_minor_formatter(FormatStrFormatter("%g"))
+            panel.tick_params(axis="y", which="both", labelsize=7)
             panel.set_xlabel(title)
             panel.set_ylabel(unit)
             panel.grid(True, which="both", linewidth=0.3)
