@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -317,9 +316,3 @@ def slug(text: str) -> str:
     """`text` as part of a folder's name: letters, digits, dot and underscore, everything else one hyphen."""
     kept = "".join(c if c.isalnum() or c in "._" else "-" for c in text)
     return "-".join(part for part in kept.split("-") if part)
-
-
-def sha256_file(path: Path) -> str:
-    """sha256 of a file's content, 64 hex digits."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -292,9 +291,3 @@ def _try_lock(folder: Path, name: str) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def remove_predictions(plan: Plan) -> None:
-    """Delete the predictions of a finished run; its record keeps the scores."""
-    shutil.rmtree(plan.folder / "predictions", ignore_errors=True)
-    os.makedirs(plan.folder, exist_ok=True)

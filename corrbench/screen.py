@@ -21,6 +21,7 @@ from rich.table import Table
 from corrbench import api, runner
 from corrbench.plan import Plan
 from corrbench.record import Record
+from corrbench.scores import extent
 
 console = Console(stderr=True, highlight=False)  # progress and notes; numbers go to stdout
 MAIN = {"vos": ("J&F-Mean", "J-Mean", "F-Mean"), "pose": ("PCK@0.1", "PCK@0.2", "lost"), "parts": ("mIoU",)}
@@ -127,7 +128,7 @@ def show_records(records: Iterable[Record], *, as_json: bool = False) -> None:
     out = Console(highlight=False)
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(f"{record.task['name']} · {data_words(record.dataset)}", []).append(record)
+        groups.setdefault(f"{record.task['name']} · {extent(record)}", []).append(record)
     for heading, members in groups.items():
         out.print(table(heading, members))
         for record in members:
@@ -184,19 +185,11 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def data_words(dataset: Mapping[str, Any]) -> str:
-    """`DAVIS-2017 val, 10 of 30 sequences`; `synthetic` is said where it is."""
-    words = dataset["name"]
-    if dataset["sequences"] != dataset["official"]:
-        words += f", {dataset['sequences']} of {dataset['official']} sequences"
-    return words if not dataset["synthetic"] or "synthetic" in words.lower() else f"synthetic: {words}"
-
-
 def _plain(record: Record) -> dict[str, Any]:
     return {
         "method": record.method["name"],
         "task": record.task["name"],
-        "data": data_words(record.dataset),
+        "data": extent(record),
         "signature": record.signature,
         "key": record.key,
         "folder": str(record.folder),

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from corrbench import record
-from corrbench.screen import data_words
+from corrbench.scores import extent
 
 ROOT = Path(__file__).parent.parent
 BEGIN = "<!-- measured: begin (python reports/readme.py writes this part) -->"
@@ -22,7 +22,7 @@ def scores() -> list[str]:
     """J&F of every method under every protocol of reports/davis10."""
     records = [r for r in record.find(ROOT / "reports" / "davis10") if r.task["name"] == "davis"]
     protocols = sorted({r.protocol["name"] for r in records}, key=["stt", "dino"].index)
-    data = {data_words(r.dataset) for r in records}
+    data = {extent(r) for r in records}
     assert len(data) == 1, data
     rows: dict[str, dict[str, record.Record]] = {}
     for r in records:
