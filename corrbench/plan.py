@@ -186,7 +186,7 @@ def make(
         weights = settle_weights(method_data, built_method.needs_checkpoint, schedule, seed, training)
     dataset = built_task.dataset
     # What is resolved says the representation; the protocol and the weights' content have digest parts of their own.
-    method_part = {k: v for k, v in resolved_method.items() if k not in ("protocol", "checkpoint")}
+    method_part = representation(resolved_method)
     task_part = {k: v for k, v in resolved_task.items() if k not in ("protocol", "dataset")}
     key = config.digest(
         {
@@ -225,6 +225,11 @@ def make(
         method_file, task_file, given, resolved, built_method, built_task, settled, weights, numerics, key, signature,
         folder, notes, method_data, {"schedule": schedule, "seed": seed, "root": data, "sample": sample},
     )  # fmt: skip
+
+
+def representation(resolved_method: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resolved method is, without its protocol and its checkpoint's name, which a key has parts of their own for."""
+    return {k: v for k, v in resolved_method.items() if k not in ("protocol", "checkpoint")}
 
 
 def schedule_changes(file: config.PluginFile, schedule: str | None) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from corrbench import provenance, record, summary
+from corrbench import config, provenance, record, summary
 from corrbench.methods import Clock
-from corrbench.plan import Plan
+from corrbench.plan import Plan, representation
 from corrbench.record import Record
 
 WHEN = ("missing", "always", "never")
@@ -95,31 +95,29 @@ def _predict(plan: Plan, progress: Progress | None, names: Sequence[str]) -> Non
     (plan.folder / "predictions").mkdir(parents=True, exist_ok=True)
     provenance.apply(plan.numerics)
     waiting: list[str] = []
+
+    def finish(name: str) -> None:
+        """Under the sequence's lock: predict it unless it is there, and say so."""
+        there = _note(plan, name).is_file()
+        if not there:
+            plan.method.prepare(plan.numerics, plan.weights)
+            _predict_sequence(plan, name)
+        if progress:
+            progress(name, json.loads(_note(plan, name).read_text())["frames"], there)
+
     for name in names:
         with _try_lock(plan.folder, name) as mine:
-            if _note(plan, name).is_file():
-                if progress:
-                    progress(name, json.loads(_note(plan, name).read_text())["frames"], True)
-                continue
-            if not mine:
+            if mine or _note(plan, name).is_file():
+                finish(name)
+            else:
                 waiting.append(name)
-                continue
-            plan.method.prepare(plan.numerics, plan.weights)
-            frames = _predict_sequence(plan, name)
-            if progress:
-                progress(name, frames, False)
-    for (
-        name
-    ) in waiting:  # held by another process: done when its lock is free, and ours to do if that process died
+    # Held by another process: done when its lock is free, and ours to do if that process died.
+    for name in waiting:
         with _lock(plan.folder, name):
-            if not _note(plan, name).is_file():
-                plan.method.prepare(plan.numerics, plan.weights)
-                _predict_sequence(plan, name)
-        if progress:
-            progress(name, json.loads(_note(plan, name).read_text())["frames"], True)
+            finish(name)
 
 
-def _predict_sequence(plan: Plan, name: str) -> int:
+def _predict_sequence(plan: Plan, name: str) -> None:
     clock = Clock()
     sequence = plan.dataset.load(name)
     if plan.numerics.device.startswith("cuda"):
@@ -137,7 +135,6 @@ def _predict_sequence(plan: Plan, name: str) -> int:
         "peak_memory_mib": _peak_memory(plan),
     }
     record.write_atomic(_note(plan, name), json.dumps(note).encode())
-    return len(sequence)
 
 
 def score(plan: Plan) -> Record:
@@ -190,7 +187,7 @@ def describe(plan: Plan, numbers: dict[str, float], cost: dict[str, Any]) -> dic
             "title": plan.method_file.title,
             "variant": label,
             "backbone": plan.resolved["method"].get("backbone", {}).get("type"),
-            "digest": plan.signature.split("|")[2].rpartition("@")[2],
+            "digest": config.digest(representation(plan.resolved["method"]))[:8],
         },
         "task": {
             "name": plan.task_file.name,
