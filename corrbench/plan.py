@@ -26,6 +26,9 @@ class Weights:
     sha256: str | None = None
     licence: str | None = None
     trained: Mapping[str, Any] | None = None  # stages, schedule, seed: for weights of our own training
+    variant: str = (
+        ""  # appended to the name of a method that runs with them: the weights that corrbench ships
+    )
     to_train: tuple[
         str, ...
     ] = ()  # a line a stage that is still missing; the key is final once they are trained
@@ -61,6 +64,13 @@ class Plan:
     def to_train(self) -> tuple[str, ...]:
         """A line a stage that has to be trained before this can run."""
         return self.weights.to_train
+
+    @property
+    def title(self) -> str:
+        """The method file's title; with weights that corrbench ships, it says so."""
+        if not self.weights.variant:
+            return self.method_file.title
+        return f"{self.method_file.title.rstrip('.')}; corrbench's own weights {self.weights.name}, not the authors'"
 
     @property
     def dataset(self) -> Any:
@@ -184,6 +194,7 @@ def make(
     if weights is None:
         training = {"root": data, "device": numerics.device, "sample": sample}
         weights = settle_weights(method_data, built_method.needs_checkpoint, schedule, seed, training)
+    label = label or weights.variant or None
     dataset = built_task.dataset
     # What is resolved says the representation; the protocol and the weights' content have digest parts of their own.
     method_part = representation(resolved_method)
@@ -273,7 +284,7 @@ def settle_weights(
         if not method_data.get("training") or not schedules:
             raise
         raise ValueError(f"{error}; or train it here with --schedule ({schedules})") from None
-    return Weights(name=checkpoint, path=found.path, sha256=found.sha256, licence=found.licence)
+    return Weights(checkpoint, found.path, found.sha256, found.licence, found.trained, variant=found.variant)
 
 
 def trained_weights(

@@ -32,25 +32,31 @@ T_975 = (
 
 @dataclass(frozen=True)
 class Paper:
-    """Which published rows a method file claims to be, and under which protocol they were measured."""
+    """Which published rows a method file claims to be, under which protocol they were measured, and with which weights.
+
+    `checkpoint` is the zoo's name of the authors' weights; empty for a method without any.
+    """
 
     method: str
     variant: str
     backbone: str
     stride: str
     protocol: str
+    checkpoint: str = ""
 
 
 PAPERS = {
-    "stt": Paper("STT", "two-step", "ResNet-18", "8", "stt"),
-    "stt_s4": Paper("STT", "two-step", "ResNet-18", "4", "stt-s4"),
-    "stt_temporal": Paper("STT", "temporal step only (ablation)", "ResNet-18", "8", "stt"),
-    "stt_r50": Paper("STT", "two-step", "ResNet-50", "8", "stt"),
-    "stt_r50_s4": Paper("STT", "two-step", "ResNet-50", "4", "stt-s4"),
-    "vfs": Paper("VFS", "released", "ResNet-18", "8", "vfs"),
-    "crw": Paper("CRW", "released checkpoint; topk10 ctx20 r12 T0.05", "ResNet-18", "8", "crw"),
-    "dino_vits16": Paper("DINO", "DINO protocol", "ViT-S/16", "16", "dino"),
-    "dino_vits8": Paper("DINO", "DINO protocol", "ViT-S/8", "8", "dino"),
+    "stt": Paper("STT", "two-step", "ResNet-18", "8", "stt", "stt-r18"),
+    "stt_s4": Paper("STT", "two-step", "ResNet-18", "4", "stt-s4", "stt-r18-s4"),
+    "stt_temporal": Paper(
+        "STT", "temporal step only (ablation)", "ResNet-18", "8", "stt", "stt-r18-temporal"
+    ),
+    "stt_r50": Paper("STT", "two-step", "ResNet-50", "8", "stt", "stt-r50"),
+    "stt_r50_s4": Paper("STT", "two-step", "ResNet-50", "4", "stt-s4", "stt-r50-s4"),
+    "vfs": Paper("VFS", "released", "ResNet-18", "8", "vfs", "vfs-r18"),
+    "crw": Paper("CRW", "released checkpoint; topk10 ctx20 r12 T0.05", "ResNet-18", "8", "crw", "crw-r18"),
+    "dino_vits16": Paper("DINO", "DINO protocol", "ViT-S/16", "16", "dino", "dino-vits16"),
+    "dino_vits8": Paper("DINO", "DINO protocol", "ViT-S/8", "8", "dino", "dino-vits8"),
 }
 
 
@@ -98,14 +104,14 @@ def reproduce(
     papers = PAPERS if papers is None else papers
     rows = pub.read() if published is None else tuple(published)
     if method is None:
-        names = [name for name in dict.fromkeys(r.method["name"] for r in records) if name in papers]
+        names = [name for name in dict.fromkeys(map(_file, records)) if name in papers]
     else:
         if method not in papers:
             raise ValueError(
                 f"no published numbers are known for {method!r}.{did_you_mean(method, list(papers))}"
             )
         names = [method]
-    own = {name: [r for r in records if r.method["name"] == name] for name in names}
+    own = {name: [r for r in records if _file(r) == name] for name in names}
     return tuple(
         _judge(row, own[name], papers[name]) for name in names for row in rows_of(papers[name], rows)
     )
@@ -147,12 +153,40 @@ def same_dataset(record: Record, name: str) -> bool:
     return _letters(record.dataset["name"]) == _letters(name)
 
 
+def authors_weights(record: Record, paper: Paper) -> bool:
+    """Whether a record's weights are those that the paper's numbers were printed for, or were trained as the paper says."""
+    checkpoint = record.data.get("checkpoint") or {}
+    trained = checkpoint.get("trained")
+    if not trained:
+        return (checkpoint.get("name") or "") == paper.checkpoint
+    as_printed = trained.get("schedule") in (None, "paper")
+    return as_printed and not trained.get("ablation") and not trained.get("synthetic")
+
+
+def _weights(record: Record) -> str:
+    checkpoint = record.data.get("checkpoint") or {}
+    trained = " (corrbench's own training)" if checkpoint.get("trained") else ""
+    return f"{checkpoint.get('name') or 'none'}{trained}"
+
+
+def _file(record: Record) -> str:
+    """The name of the method file behind a record, whatever variant of it was run."""
+    given = (record.data.get("given") or {}).get("method")
+    return str(given).removesuffix(".py") if given else str(record.method["name"])
+
+
 def _judge(row: Published, own: Sequence[Record], paper: Paper) -> Verdict:
     def unknown(why: str) -> Verdict:
         return Verdict(row, None, None, None, 0, None, "cannot tell", why)
 
     if not own:
         return unknown("not run: no record of this method (weights or training needed)")
+    others = ", ".join(dict.fromkeys(_weights(r) for r in own if not authors_weights(r, paper)))
+    own = [r for r in own if authors_weights(r, paper)]
+    if not own:
+        return unknown(
+            f"other weights: {others}; published with the authors' own, {paper.checkpoint or 'none'}"
+        )
     on_data = [r for r in own if same_dataset(r, row.dataset)]
     whole = [r for r in on_data if sc.complete(r)]
     if not whole:

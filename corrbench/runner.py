@@ -184,7 +184,7 @@ def describe(plan: Plan, numbers: dict[str, float], cost: dict[str, Any]) -> dic
         "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "method": {
             "name": f"{plan.method_file.name}{'-' + label if label else ''}",
-            "title": plan.method_file.title,
+            "title": plan.title,
             "variant": label,
             "backbone": plan.resolved["method"].get("backbone", {}).get("type"),
             "digest": config.digest(representation(plan.resolved["method"]))[:8],

@@ -104,7 +104,7 @@ def show_plan(plan: Plan) -> None:
     out = Console(highlight=False)
     done = runner.state(plan)
     record = runner.cached(plan)
-    out.print(f"method     {plan.method_file.name}: {plan.method_file.title}", markup=False)
+    out.print(f"method     {plan.method_file.name}: {plan.title}", markup=False)
     out.print(f"task       {plan.task_file.name}: {plan.task_file.title}", markup=False)
     out.print(f"signature  {plan.signature}", markup=False, soft_wrap=True)
     out.print(f"key        {plan.key}", markup=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corrbench import shipped
 from corrbench.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -57,10 +58,14 @@ class Entry:
     md5_prefix: str = ""
     container: str = ""
     note: str = ""
+    shipped: bool = False
+    variant: str = ""
 
     @property
     def source(self) -> str:
         """Where the file comes from, for people: the page, or the package that carries it."""
+        if self.shipped:
+            return f"corrbench itself (model card: corrbench/checkpoints/{self.name}.md)"
         return (
             f"the Python package {self.package}=={self.version}"
             if self.package
@@ -81,7 +86,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Located:
-    """A checkpoint's file on this machine, its content checked against what is public about it."""
+    """A checkpoint's file on this machine, its content checked against what is public about it.
+
+    Weights that corrbench ships also say how they were trained (`trained`, as a record keeps it) and what a method that
+    uses them is called in place of its plain name (`variant`); both are empty for other people's weights.
+    """
 
     name: str
     path: Path
@@ -89,6 +98,8 @@ class Located:
     licence: str
     citation: str
     check: str
+    variant: str = ""
+    trained: Mapping[str, Any] | None = None
 
 
 class CheckpointMissing(ValueError):
@@ -153,6 +164,9 @@ def folders() -> list[Path]:
 def find(name: str, search: Iterable[Path | str] = ()) -> Path | None:
     """The file of checkpoint `name` in `search` (folders, or the file itself) or in `folders()`; None where it is not."""
     known = entry(name)
+    if known.shipped:
+        place = shipped.FOLDER / known.file
+        return place if known.sha256 and place.is_file() else None
     for place in [*map(Path, search), *folders()]:
         if place.is_file():
             return place
@@ -193,6 +207,11 @@ def locate(name: str, search: Iterable[Path | str] = (), fetch: bool = True) -> 
     """
     known = entry(name)
     path = find(name, search)
+    if path is None and known.shipped:
+        raise CheckpointMissing(
+            f"checkpoint {name!r} ({known.title}) belongs into {shipped.FOLDER}, but this copy of corrbench has no {known.file} there: "
+            "install corrbench again, or name other weights with -o method.checkpoint=NAME"
+        )
     if path is None:
         from corrbench.fetching import fetch_checkpoint
 
@@ -200,7 +219,9 @@ def locate(name: str, search: Iterable[Path | str] = (), fetch: bool = True) -> 
         if not fetch:
             raise CheckpointMissing(missing(known, target, "it was not to be fetched"))
         path = fetch_checkpoint(known, target)
-    return Located(name, path, verify(known, path), known.licence, known.citation, known.check)
+    sha256 = verify(known, path)
+    trained = shipped.training_of(path) if known.shipped else None
+    return Located(name, path, sha256, known.licence, known.citation, known.check, known.variant, trained)
 
 
 def missing(known: Entry, target: Path, why: str) -> str:

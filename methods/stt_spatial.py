@@ -1,14 +1,14 @@
 """STT's first step alone (MoCo v2's spatial features); ResNet-18, third stage at stride 8.
 
 The single-stage variant of Li & Liu, CVPR 2023. Evaluated as it is trained: pooling after the first convolution and
-ImageNet-normalised RGB; the third stage keeps its resolution.
+ImageNet-normalised RGB; the third stage keeps its resolution. The weights are those that corrbench trained and ships.
 """
 
 method = dict(
     type="LabelPropagation",
     backbone=dict(type="ResNet", depth=18, stem_pool="max", strides=(1, 2, 1, 1), layer=3),  # stride 8
     colour="rgb",
-    checkpoint=None,
+    checkpoint="stt-r18-small-spatial",  # corrbench's own training, in the package
     protocol="stt",
 )
 

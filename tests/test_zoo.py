@@ -382,7 +382,11 @@ def test_every_entry_says_where_it_comes_from_and_under_which_licence() -> None:
         known = zoo.entry(name)
         assert known.licence, name
         assert known.citation, name
-        assert bool(known.url) != bool(known.package and known.version and known.member), name
+        carried = bool(known.package and known.version and known.member)
+        assert [bool(known.url), carried, known.shipped].count(True) == 1, name
+        assert known.shipped == bool(known.variant), (
+            f"{name}: what is shipped says so in every record, nothing else does"
+        )
         assert known.keys in zoo._zoo()[1], name
         assert sum(map(bool, (known.sha256, known.sha256_prefix, known.md5_prefix))) <= 1, name
         assert not known.package or known.sha256, f"{name}: what a package carries has a known sha256"
@@ -390,6 +394,9 @@ def test_every_entry_says_where_it_comes_from_and_under_which_licence() -> None:
 
 def test_list_needs_no_torch(folder: Path) -> None:
     (folder / "stt-r18.pth").touch()
-    code = "import sys; from corrbench import zoo; rows = zoo.describe(); print(rows[0]['here'], 'torch' in sys.modules)"
+    code = (
+        "import sys; from corrbench import zoo; rows = {r['checkpoint']: r for r in zoo.describe()}; "
+        "print(rows['stt-r18']['here'], 'torch' in sys.modules)"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == [str(folder / "stt-r18.pth"), "False"]
