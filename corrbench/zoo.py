@@ -12,7 +12,6 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 
+PATH = Path(__file__).with_name("zoo.toml")
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".onnx")
 _OWN = "where you keep it"
 
@@ -108,7 +108,7 @@ class CheckpointMissing(ValueError):
 
 @functools.cache
 def _zoo() -> tuple[dict[str, Entry], dict[str, Keys]]:
-    with resources.files("corrbench").joinpath("zoo.toml").open("rb") as file:
+    with PATH.open("rb") as file:
         tables = tomllib.load(file)
     maps = {
         name: Keys(
@@ -209,8 +209,8 @@ def locate(name: str, search: Iterable[Path | str] = (), fetch: bool = True) -> 
     path = find(name, search)
     if path is None and known.shipped:
         raise CheckpointMissing(
-            f"checkpoint {name!r} ({known.title}) belongs into {shipped.FOLDER}, but this copy of corrbench has no {known.file} there: "
-            "install corrbench again, or name other weights with -o method.checkpoint=NAME"
+            f"checkpoint {name!r} ({known.title}) belongs into {shipped.FOLDER}, but this copy of corrbench has no "
+            f"{known.file} there: install corrbench again, or name other weights with -o method.checkpoint=NAME"
         )
     if path is None:
         from corrbench.fetching import fetch_checkpoint

@@ -1,0 +1,177 @@
+"""The model card of weights that corrbench ships: from what the file says about itself and the records of its runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from corrbench import scores as sc
+from corrbench import statistics as st
+from corrbench.record import Record
+
+# What the training folders of the schedules hold; another folder is named, and nothing is claimed of it.
+FOLDERS = {
+    "images-1k-192": "1,000 photographs, one of each ImageNet-1k class, short side 192 "
+    "(ImageNet's terms: non-commercial research)",
+    "DAVIS-train-256": "1,912 frames of 27 sequences of DAVIS-2016's train list, 256 pixels high, without their annotation "
+    "(CC BY-NC 4.0); none of them is in DAVIS-2017 val or in BADJA",
+}
+SETTINGS = ("updates", "batch", "crop", "optimiser", "lr", "weight_decay", "warmup", "autocast", "queue", "key_momentum",
+            "temperature", "radii", "reconstruction_weights", "local_weight", "global_weight")  # fmt: skip
+
+
+def card(
+    name: str,
+    title: str,
+    about: Mapping[str, Any],
+    sha256: str,
+    size: int,
+    method: str,
+    records: Sequence[tuple[Record, str]],
+) -> str:
+    """The card as Markdown. `records` are runs of these weights with the addresses of their folders, may be none."""
+    last = about["stages"][-1]
+    parts = [
+        f"# {name}: {title}",
+        "Weights of corrbench's own training, with the code, data and schedule named below. They are **not** the weights "
+        "that the authors of STT released, were trained on a small part of what those were trained on, and no number of theirs is a "
+        "reproduction of a published one.",
+        "## Use",
+        f"    corrbench run methods/{method}.py tasks/davis.py",
+        "Loading is strict and checked by sha256. Reports call the method "
+        f"`{method}-small`. ResNet-18 up to its third stage, torchvision's parameter names; kernels stored as "
+        f"{about['stored']}, batch normalisation as float32; computed in float32.",
+        f"`{name}.safetensors`: {size / 1e6:.1f} MB, sha256 `{sha256}`." + _difference(about),
+        "## Licence",
+        "CC BY-NC 4.0 for these weights, because of the data: frames of DAVIS (CC BY-NC 4.0) and photographs of ImageNet "
+        "(non-commercial research). The code's licence does not cover them.",
+        "## Data",
+        "\n".join(_data(about)),
+        "## Training",
+        f"Schedule `{about['schedule']}` of `methods/stt.py`, {_variant(about)}, seed {about['seed']}. "
+        f"`python scripts/train_stt.py --schedule {about['schedule']}` trains it again, with the ablations beside it.",
+        "\n".join(_stages(about["stages"])),
+        f"Stage digest `{last['digest']}`, weights as trained (float32) sha256 `{last['sha256']}`.",
+        "All settings of all stages are in the file's own header (`corrbench.shipped.header`).",
+        "## Measured",
+        "\n".join(_scores(about, sha256, records)),
+        "## Limits",
+        "A small network after a short training on 27 videos, good for trying the whole pipeline with the real method "
+        "and for comparing training variants at this scale. It says nothing about what the method reaches at the paper's scale. "
+        "What the data show and how they were chosen (people, animals, vehicles of DAVIS; web photographs of ImageNet) is "
+        "in it too.",
+        "## Citation",
+        "Li & Liu, Spatial-then-Temporal Self-Supervised Learning for Video Correspondence, CVPR 2023; He et al., Momentum "
+        "Contrast, CVPR 2020; Chen et al., arXiv 2003.04297; Pont-Tuset et al., The 2017 DAVIS Challenge, arXiv 1704.00675; "
+        "Deng et al., ImageNet, CVPR 2009.",
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def fitting(records: Sequence[Record], sha256: str, trained: str) -> list[Record]:
+    """The records of runs with this file or with the float32 weights it was made of; `ValueError` where there are none."""
+    kept = [r for r in records if (r.data.get("checkpoint") or {}).get("sha256") in (sha256, trained)]
+    if not kept:
+        raise ValueError(
+            f"none of the {len(records)} records given is of these weights (sha256 {sha256[:12]} or {trained[:12]}, "
+            "the float32 ones); run the method with them first, or leave --records out"
+        )
+    return kept
+
+
+def address(record: Record, root: Path, card_folder: Path) -> str:
+    """A link from the card to a record below `root`; empty for one that lies elsewhere."""
+    folder = record.folder.resolve()
+    if not folder.is_relative_to(root.resolve()):
+        return ""
+    return Path(os.path.relpath(folder / "record.json", card_folder.resolve())).as_posix()
+
+
+def size_words(record: Record) -> str:
+    """The frame size of a record's protocol, in words: `short side 240`."""
+    resize = str((record.protocol.get("settings") or {}).get("resize", ""))
+    return (
+        resize.replace("short ", "short side ", 1)
+        if resize.startswith("short ")
+        else resize or "size not stated"
+    )
+
+
+def _difference(about: Mapping[str, Any]) -> str:
+    if about.get("feature_difference") is None:
+        return ""
+    return (
+        f" Features differ from those of the float32 weights by {about['feature_difference']:.1e} of their length "
+        f"(the largest over {about['compared_on']})."
+    )
+
+
+def _variant(about: Mapping[str, Any]) -> str:
+    return f'ablation "{about["ablation"]}"' if about["ablation"] else "as it is written there"
+
+
+def _data(about: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for stage in about["stages"]:
+        named = stage["settings"]["dataset"].get("folders", [])
+        lines.append(f"* {stage['type']}: {stage['data']['name']}")
+        lines += [
+            f"  * `{Path(folder).name}`: {FOLDERS.get(Path(folder).name, 'not described')}"
+            for folder in named
+        ]
+    return [*lines, "", "No label was used. The evaluation videos were not trained on."]
+
+
+def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [
+        "| stage | updates | seed | device | updates a second | settings | commit | digest |",
+        "|---|---:|---:|---|---:|---|---|---|",
+    ]
+    for stage in stages:
+        settings = stage["settings"]
+        words = ", ".join(f"{key} {settings[key]}" for key in SETTINGS[1:] if settings.get(key) is not None)
+        machine = stage.get("machine") or {}
+        git = stage.get("git") or {}
+        changed = " with changes" if git.get("dirty") else ""
+        speed = stage.get("updates_per_second")
+        where = machine.get("gpu") or machine.get("cpu") or stage["device"]
+        lines.append(
+            f"| {stage['type']} | {stage['updates']} | {stage['seed']} | {where}"
+            f" | {'' if speed is None else f'{speed:.2f}'} | {words} | {(git.get('commit') or 'unknown')[:12]}{changed} "
+            f"| {stage['digest'][:12]} |"
+        )
+    return lines
+
+
+def _scores(about: Mapping[str, Any], sha256: str, records: Sequence[tuple[Record, str]]) -> list[str]:
+    if not records:
+        return [
+            "No record was given when this card was written: `python scripts/ship_weights.py --card NAME --records FOLDER`."
+        ]
+    lines = [
+        "| data | protocol | number | value | 95 % over sequences | weights | record |",
+        "|---|---|---|---:|---:|---|---|",
+    ]
+    for record, link in sorted(
+        records, key=lambda pair: (pair[0].task["name"], pair[0].protocol["signature"], pair[0].key)
+    ):
+        metric = sc.headline(record)
+        score = sc.of(record, metric)
+        ends = ""
+        if len(score.names) > 1:
+            low, high = st.bootstrap(score, len(score.names)).bca
+            ends = f"{low:.1f} to {high:.1f}"
+        mine = (record.data.get("checkpoint") or {}).get("sha256") == sha256
+        weights = "this file" if mine else "as trained, float32"
+        key = f"[{record.key[:12]}]({link})" if link else record.key[:12]
+        lines.append(
+            f"| {sc.extent(record)} | `{record.protocol['name']}`, {size_words(record)} | {metric} "
+            f"| {record.summary[metric]:.1f} | {ends} | {weights} | {key} |"
+        )
+    return [
+        *lines,
+        "",
+        "Intervals are bootstrap over sequences (BCa). A part of a data set is not comparable with numbers on all of it.",
+    ]
