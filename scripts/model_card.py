@@ -36,8 +36,8 @@ def card(
     parts = [
         f"# {name}: {title}",
         "Weights of corrbench's own training, with the code, data and schedule named below. They are **not** the weights "
-        "that the authors of STT released, were trained on a small part of what those were trained on, and no number of theirs is a "
-        "reproduction of a published one.",
+        "that the authors of STT released, were trained on a small part of what those were trained on, and no number "
+        "of theirs is a reproduction of a published one.",
         "## Use",
         f"    corrbench run methods/{method}.py tasks/davis.py",
         "Loading is strict and checked by sha256. Reports call the method "
@@ -59,9 +59,9 @@ def card(
         "\n".join(_scores(about, sha256, records)),
         "## Limits",
         "A small network after a short training on 27 videos, good for trying the whole pipeline with the real method "
-        "and for comparing training variants at this scale. It says nothing about what the method reaches at the paper's scale. "
-        "What the data show and how they were chosen (people, animals, vehicles of DAVIS; web photographs of ImageNet) is "
-        "in it too.",
+        "and for comparing training variants at this scale. It says nothing about what the method reaches at the paper's "
+        "scale. What the data show and how they were chosen (people, animals, vehicles of DAVIS; web photographs of "
+        "ImageNet) is in it too.",
         "## Citation",
         "Li & Liu, Spatial-then-Temporal Self-Supervised Learning for Video Correspondence, CVPR 2023; He et al., Momentum "
         "Contrast, CVPR 2020; Chen et al., arXiv 2003.04297; Pont-Tuset et al., The 2017 DAVIS Challenge, arXiv 1704.00675; "
