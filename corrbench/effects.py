@@ -114,6 +114,30 @@ def grid(records: Sequence[Record], metric: str | None = None) -> Grid:
     return Grid(tuple(methods), tuple(protocols), metric, found, kept, tuple(out))
 
 
+def moving(found: Grid) -> Grid:
+    """The grid without the methods that no protocol moves (a floor such as copying the first label), named in `left_out`.
+
+    They would only lower what protocols explain. The grid as it is where fewer than two methods would be left.
+    """
+    kept = [
+        i for i, row in enumerate(found.cube()) if not (np.nan_to_num(row) == np.nan_to_num(row[:1])).all()
+    ]
+    if len(kept) < 2 or len(kept) == len(found.methods):
+        return found
+    still = tuple(name for i, name in enumerate(found.methods) if i not in kept)
+    return subset(dataclasses.replace(found, left_out=(*found.left_out, *still)), kept)
+
+
+def subset(found: Grid, methods: Sequence[int]) -> Grid:
+    """The grid of some of its methods, by their places."""
+    return dataclasses.replace(
+        found,
+        methods=tuple(found.methods[i] for i in methods),
+        scores=tuple(found.scores[i] for i in methods),
+        records=tuple(found.records[i] for i in methods),
+    )
+
+
 def protocol_labels(records: Sequence[Record]) -> list[str]:
     """A name per record's protocol: the preset's, and what was changed of it where one name has two settings.
 
@@ -144,6 +168,19 @@ def presets_only(records: Sequence[Record]) -> list[Record]:
     """
     kept = [r for r, label in zip(records, protocol_labels(records), strict=True) if "=" not in label]
     return kept if len({r.protocol["name"] for r in kept}) > 1 else list(records)
+
+
+def changed_presets(found: Grid) -> tuple[str, ...]:
+    """What the protocols of a grid changed of the presets they are named after, in words; nothing for those as they are."""
+    changed = []
+    for label, record in zip(found.protocols, found.records[0], strict=True):
+        name = record.protocol["name"]
+        if name in names() and record.kind in KINDS:
+            own, given = dataclasses.asdict(preset(name, record.kind)), settings(record)
+            words = [f"{k}={given[k]} instead of {own[k]}" for k in given if k in own and given[k] != own[k]]
+            if words:
+                changed.append(f"`{label}` ({', '.join(words)})")
+    return tuple(changed)
 
 
 def decompose(cube: np.ndarray, factors: Sequence[str] = FACTORS) -> tuple[Source, ...]:

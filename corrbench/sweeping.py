@@ -145,9 +145,16 @@ def train_missing(todo: Sequence[Plan], say: Callable[[str], None] = print) -> b
 
 
 def execute(
-    todo: Sequence[Plan], store: Store, progress: Callable[[Plan, str], None] | None = None
+    todo: Sequence[Plan],
+    store: Store,
+    progress: Callable[[Plan, str], None] | None = None,
+    done: Callable[[Record], None] | None = None,
 ) -> list[Record]:
-    """Run plans that share features: sequence by sequence, so that what is shared is still at hand."""
+    """Run plans that share features: sequence by sequence, so that what is shared is still at hand.
+
+    `progress` is told of a plan and a sequence that is predicted, `done` of a record that is written. Either may raise
+    to stop: what is finished is kept.
+    """
     groups: dict[str, list[Plan]] = {}
     for plan in todo:
         groups.setdefault(_shared(plan), []).append(plan)
@@ -162,7 +169,9 @@ def execute(
             )  # of finished ones too: the same keys as before
         _predict([dataclasses.replace(plan, method=method) for plan in members], name, store, progress)
         for plan in members:
-            runner.execute(plan)
+            record = runner.execute(plan)
+            if done:
+                done(record)
     return [runner.execute(plan) for plan in todo]
 
 

@@ -38,7 +38,7 @@ NUMERIC = {
 
 @dataclass(frozen=True)
 class Effect:
-    """What one value of a switch does against the reference value, averaged over `cells` pairs of records."""
+    """What one value of a switch does against the reference, averaged over `cells` pairs of records of `methods`."""
 
     switch: str
     level: str
@@ -46,6 +46,7 @@ class Effect:
     difference: float
     interval: tuple[float, float]
     cells: int
+    methods: tuple[str, ...] = ()
 
 
 def main_effects(
@@ -54,9 +55,9 @@ def main_effects(
     """What each switch does: pairs of records of one method that differ in that switch alone.
 
     The reference of a pair has the value that the sweep started from: the usual one of its preset among these
-    records. The difference to it is averaged over all pairs of the same two values (methods, protocols,
-    other settings); the interval is a paired bootstrap over sequences. Empty where no two records differ
-    in one switch.
+    records; both records of a pair are of one preset. The difference to it is averaged over all pairs of the
+    same two values (methods, protocols, other settings); the interval is a paired bootstrap over sequences.
+    Empty where no two records differ in one switch.
     """
     if not records:
         return ()
@@ -80,7 +81,8 @@ def main_effects(
             both = pairs[level, reference]
             difference = np.mean([value(i) - value(j) for i, j in both], axis=0)
             ends = st.percentile(difference[1:][~np.isnan(difference[1:])])
-            found.append(Effect(switch, level, reference, float(difference[0]), ends, len(both)))
+            methods = tuple(dict.fromkeys(records[i].method["name"] for i, _ in both))
+            found.append(Effect(switch, level, reference, float(difference[0]), ends, len(both), methods))
     return tuple(found)
 
 
@@ -92,6 +94,7 @@ def _pairs(records: Sequence[Record], switch: str) -> dict[tuple[str, str], list
     levels = [_level(settings(record), switch) for record in records]
     starts = [_level(start, switch) for start in usual]
     rest = [_rest(record, switch) for record in records]
+    # by preset too: another preset may be a change of one switch itself (vfs is stt with another mask)
     base = {rest[i]: i for i in range(len(records)) if levels[i] == starts[i]}
     pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for i in range(len(records)):
@@ -99,7 +102,10 @@ def _pairs(records: Sequence[Record], switch: str) -> dict[tuple[str, str], list
         if j is None or levels[i] == levels[j]:
             continue
         keys = [k for k in SWITCHES[switch] if levels[i][k] != levels[j][k]]
-        if "mask" in keys:  # a mask against none: the shape and its radius say it
+        if "mask" in keys and "none" in (
+            levels[i]["mask"],
+            levels[j]["mask"],
+        ):  # the shape and its radius say it
             keys = [k for k in keys if k in ("mask", "radius")]
         words = tuple(" ".join(w for k in keys if (w := _words(k, levels[n][k]))) for n in (i, j))
         pairs.setdefault((words[0], words[1]), []).append((i, j))
@@ -144,12 +150,13 @@ def _level(own: Mapping[str, Any], switch: str) -> dict[str, Any]:
 
 def _rest(record: Record, switch: str) -> tuple[Any, ...]:
     other = {k: repr(v) for k, v in settings(record).items() if k not in SWITCHES[switch]}
-    return (record.method["name"], record.task["name"], record.data.get("seed"), tuple(sorted(other.items())))
+    fixed = (record.method["name"], record.task["name"], record.data.get("seed"), record.protocol["name"])
+    return (*fixed, tuple(sorted(other.items())))
 
 
 def _words(name: str, value: Any) -> str:
-    if name in ("mask", "early", "stored", "resize", "down", "up", "topk_scope", "decode_at", "sigma_in"):
-        return "no mask" if name == "mask" and value == "none" else str(value)
+    if name in ("mask", "resize"):
+        return "no mask" if value == "none" else str(value)
     if value is None:
         return f"{name}=all" if name == "topk" else ""
     return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"

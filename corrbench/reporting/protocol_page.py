@@ -10,7 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from corrbench import scores as sc
-from corrbench.effects import Grid, Source, Stability, explain, grid, presets_only, stability
+from corrbench.effects import (
+    Grid,
+    Source,
+    Stability,
+    changed_presets,
+    explain,
+    grid,
+    moving,
+    presets_only,
+    stability,
+)
+from corrbench.reporting import findings
 from corrbench.reporting import plots_protocol as plots
 from corrbench.reporting.model import (
     Cell,
@@ -64,11 +75,20 @@ def _sections(name: str, runs: Sequence[Run]) -> list[Section]:
         ]
         if found.left_out:
             words.append(f"Left out, because not every method was run with it: {', '.join(found.left_out)}.")
-        pairs = stability(found)
-        words.append(conclusion(found, pairs))
+        changed = changed_presets(found)
+        if changed:
+            words.append(f"Not as their released code has them: {'; '.join(changed)}.")
         items: list[Item] = [grid_table(found, links, slug, extent), *_pictures(found, slug, extent)]
-        items += [best_table(found, slug, extent), stability_table(pairs, slug, extent)]
+        everything, found = found, moving(found)
+        still = [f"`{name}`" for name in everything.methods if name not in found.methods]
+        if still:
+            words.append(
+                f"Everything below the plots leaves out {', '.join(still)}, which no protocol moves."
+            )
+        pairs = stability(found)
         single, table = explain(found)
+        words += findings.of_grid(found, pairs, single, table)
+        items += [best_table(found, slug, extent), stability_table(pairs, slug, extent)]
         items += [
             share_table(single, table, slug, extent),
             Plot(
@@ -85,21 +105,6 @@ def _sections(name: str, runs: Sequence[Run]) -> list[Section]:
         lines = series(records)
         sections.append(_switches(name, slug, switched, lines, sc.headline(records[0]), extent))
     return sections
-
-
-def conclusion(found: Grid, pairs: Sequence[Stability]) -> str:
-    """The finding in one plain sentence: how far protocols move a method, and methods differ under one
-    protocol.
-    """
-    values = found.values()[0]
-    by_protocol, by_method = np.ptp(values, axis=1), np.ptp(values, axis=0)
-    changed = float(np.mean([pair.changed for pair in pairs]))
-    return (
-        f"The protocol alone moves a method by {by_protocol.min():.1f} to {by_protocol.max():.1f} points (median "
-        f"{np.median(by_protocol):.1f}); under one protocol the methods span {by_method.min():.1f} to "
-        f"{by_method.max():.1f} points. "
-        f"Between two protocols, {100 * changed:.0f} % of the method pairs change order on average."
-    )
 
 
 def grid_table(found: Grid, links: dict[Path, str], slug: str, extent: str) -> Table:
@@ -288,4 +293,5 @@ def _switches(
         )
         for setting, points in lines.items()
     ]
-    return Section(f"{slug}-switches", f"{name}: one switch at a time", (plot, *drawn, table))
+    words = findings.of_switches(found, metric)
+    return Section(f"{slug}-switches", f"{name}: one switch at a time", (plot, *drawn, table), words)
