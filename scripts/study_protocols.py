@@ -9,8 +9,7 @@ the other, the cheap ones first, so whatever is finished is a complete study of 
 sequence are computed once an input size and neighbours once a window and context; the cache holds one sequence at a time.
 
 Protocols are as released, but for the input size of two: it is STT's, so that features are shared and a difference is one
-of label propagation. Not run, because they cost many times as much: `uvc` and `mast-like` (every cell of a frame, or every
-key; their raw dot products besides have another scale for every method), `dinov3` and `stt-s4` (four times the cells).
+of label propagation.
 """
 
 from __future__ import annotations
@@ -31,6 +30,11 @@ from corrbench.plan import Plan  # noqa: E402
 from corrbench.record import Record  # noqa: E402
 
 Point = dict[str, Any]
+TITLE = "Method or protocol? A study on DAVIS-2017"
+NOT_RUN = (
+    "Not run, because they cost many times as much: `uvc` and `mast-like` (every cell of a frame, or every key; their raw "
+    "dot products besides have another scale for every method), `dinov3` and `stt-s4` (four times the cells)."
+)
 
 # In order of what they cost.
 METHODS = (
@@ -138,7 +142,7 @@ def report(given: argparse.Namespace) -> None:
     if not records:
         raise ValueError(f"{given.out}: no finished record of this study; run it without --report-only")
     links = [reporting.keep(one, given.report) for one in records]
-    built = build(records, links, overlays="none", published=False, title="Method or protocol?")
+    built = build(records, links, overlays="none", published=False, title=TITLE)
     for path in reporting.render(study(built, records), given.report):
         print(path)
 
@@ -190,8 +194,7 @@ def said(records: Sequence[Record]) -> tuple[str, ...]:
     words = [
         f"{len(records)} records of {len(methods)} methods on {' and '.join(dict.fromkeys(sc.extent(r) for r in records))} "
         f"({frames} frames), in brackets how many of each: {names}.",
-        "`python scripts/study_protocols.py` runs what is missing and writes this report; its first lines say which "
-        "protocols were not run, and why.",
+        "`python scripts/study_protocols.py` runs what is missing and writes this report. " + NOT_RUN,
         f"All runs together took {sum(hours.values()):.1f} hours ({', '.join(f'`{k}` {v:.2f}' for k, v in hours.items())}) "
         f"on {' and '.join(machines)}, threads: {' or '.join(threads)}, beside other work; features and neighbours were "
         "shared, so a record's own time is no measure of a method.",
@@ -199,7 +202,9 @@ def said(records: Sequence[Record]) -> tuple[str, ...]:
     ]
     if swept:
         listed = ", ".join(f"`{name}`" for name in swept)
-        words.insert(1, f"One switch at a time around `stt` was run for {listed}.")
+        free = [name for name in UNMASKED if name in swept]
+        costly = f", no mask at all only for {' and '.join(f'`{name}`' for name in free)}" if free else ""
+        words.insert(1, f"One switch at a time around `stt` was run for {listed}{costly}.")
     sizes = own_sizes(records)
     return (*words, sizes) if sizes else tuple(words)
 

@@ -26,14 +26,36 @@ def of_grid(
 
     `pairs`, `single` and `table` are `effects.stability` and `effects.explain` of the same grid.
     """
-    sentences = [
+    sentences = (
+        short(found, table),
         spread(found),
         explained(found, single, table),
         order(found, pairs),
         choice(found),
         resolved(found),
-    ]
-    return tuple(words for words in sentences if words)
+    )
+    return sentences
+
+
+def short(found: Grid, table: Sequence[Source]) -> str:
+    """The answer in one sentence: what explains more of the table, and whether the order of methods holds."""
+    method, protocol, both = table
+    other = protocol.share + both.share
+    first = "the method, far more than the protocol" if method.share > 3 * other else (
+        "the method more than the protocol" if method.share > other else
+        "the protocol, far more than the method" if other > 3 * method.share else "the protocol more than the method"
+    )  # fmt: skip
+    changing = len(_changing(found.values()[0]))
+    total = len(found.methods) * (len(found.methods) - 1) // 2
+    ranking = (
+        f"{changing} of {total} pairs of methods change order with the protocol"
+        if changing
+        else f"none of the {total} pairs of methods changes order with the protocol"
+    )
+    return (
+        f"In short: {first} ({100 * method.share:.0f} % of the variance of the table below, against {100 * other:.0f} % "
+        f"with a protocol in it); {ranking}."
+    )
 
 
 def spread(found: Grid) -> str:
@@ -100,11 +122,7 @@ def order(found: Grid, pairs: Sequence[Stability]) -> str:
     values = found.values()[0]
     low, high = min(pairs, key=lambda p: p.tau), max(pairs, key=lambda p: p.tau)
     mean = float(np.mean([p.tau for p in pairs]))
-    changing = [
-        (a, b)
-        for a, b in itertools.combinations(range(len(found.methods)), 2)
-        if (values[a] > values[b]).any() and (values[a] < values[b]).any()
-    ]
+    changing = _changing(values)
     total = len(found.methods) * (len(found.methods) - 1) // 2
     if len(pairs) == 1:
         words = f"Kendall's tau between `{low.a}` and `{low.b}` is {low.tau:.2f}."
@@ -202,6 +220,15 @@ def of_switches(found: Sequence[Effect], metric: str) -> tuple[str, ...]:
         f"; {_levels(group)} over {_names(methods)} alone" for methods, group in partly.items()
     ) + ".")  # fmt: skip
     return tuple(words)
+
+
+def _changing(values: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of methods (rows) of which each is above the other under some protocol (column)."""
+    return [
+        (a, b)
+        for a, b in itertools.combinations(range(len(values)), 2)
+        if (values[a] > values[b]).any() and (values[a] < values[b]).any()
+    ]
 
 
 def _excludes_zero(effect: Effect) -> bool:

@@ -168,7 +168,9 @@ def lines(curves: Mapping[str, Sequence[tuple[float, float]]], axis: str, metric
         values = [x for points in curves.values() for x, _ in points]
         if min(values) > 0 and max(values) / min(values) > 20:
             axes.set_xscale("log")
-        if all(math.isclose(v, round(v)) for v in values):
+            axes.set_xticks(sorted(set(values)), [f"{v:g}" for v in sorted(set(values))])
+            axes.set_xticks([], minor=True)
+        elif all(math.isclose(v, round(v)) for v in values):
             axes.set_xticks(sorted(set(values)))
         axes.set_xlabel(axis)
         axes.set_ylabel(metric)

@@ -283,6 +283,7 @@ def _switches(
         f"What each switch does to {metric}, mean over methods with 95 % intervals over sequences, {extent}.",
         "Point and interval for each value of each switch; the table beside it has the numbers",
         plots.effects(found, metric, f"{slug}-effects"),
+        wide=True,
     )
     drawn = [
         Plot(
