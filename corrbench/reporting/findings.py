@@ -22,7 +22,8 @@ RESAMPLES = 2000
 def of_grid(
     found: Grid, pairs: Sequence[Stability], single: Sequence[Source], table: Sequence[Source]
 ) -> tuple[str, ...]:
-    """What a grid of methods and protocols says: how far each moves a score, what explains it, what keeps its order.
+    """What a grid of methods and protocols says: the answer in short; how far each moves a score, what explains it, what
+    keeps its order.
 
     `pairs`, `single` and `table` are `effects.stability` and `effects.explain` of the same grid.
     """
@@ -48,9 +49,9 @@ def short(found: Grid, table: Sequence[Source]) -> str:
     changing = len(_changing(found.values()[0]))
     total = len(found.methods) * (len(found.methods) - 1) // 2
     ranking = (
-        f"{changing} of {total} pairs of methods change order with the protocol"
+        f"{changing} of {total} pairs of methods change{'s' * (changing == 1)} order with the protocol"
         if changing
-        else f"none of the {total} pairs of methods changes order with the protocol"
+        else f"no pair of methods of {total} changes order with the protocol"
     )
     return (
         f"In short: {first} ({100 * method.share:.0f} % of the variance of the table below, against {100 * other:.0f} % "
@@ -138,7 +139,8 @@ def order(found: Grid, pairs: Sequence[Stability]) -> str:
     names = [f"`{found.methods[a]}` and `{found.methods[b]}`" for a, b in changing]
     more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return (
-        f"{words} {len(changing)} of {total} pairs of methods change order between at least two protocols: "
+        f"{words} {len(changing)} of {total} pairs of methods change{'s' * (len(changing) == 1)} order between at least two "
+        "protocols: "
         f"{'; '.join(names[:NAMED])}{more}."
     )
 

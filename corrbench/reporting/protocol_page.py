@@ -83,11 +83,12 @@ def _sections(name: str, runs: Sequence[Run]) -> list[Section]:
         still = [f"`{name}`" for name in everything.methods if name not in found.methods]
         if still:
             words.append(
-                f"Everything below the plots leaves out {', '.join(still)}, which no protocol moves."
+                f"Text and everything below the plots leave out {', '.join(still)}, which no protocol moves."
             )
         pairs = stability(found)
         single, table = explain(found)
-        words += findings.of_grid(found, pairs, single, table)
+        answer, *why = findings.of_grid(found, pairs, single, table)
+        words = [answer, " ".join(words), *why]
         items += [best_table(found, slug, extent), stability_table(pairs, slug, extent)]
         items += [
             share_table(single, table, slug, extent),
