@@ -106,6 +106,29 @@ def test_it_stops_goes_on_and_reports(
     assert "6 records of 3 methods on DAVIS-2017 val, 2 of 30 sequences (8 frames)" in first
 
 
+def test_out_of_time_in_the_middle_keeps_what_is_done(
+    study: ModuleType,
+    tiny_davis: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["--out", str(tmp_path / "runs"), "--data", str(tiny_davis), "--cache", str(tmp_path / "cache"), "--methods",
+             "lab,hog", "--protocols", "stt,vfs", "--no-switches", "--no-report", "--minutes", "1"]  # fmt: skip
+    over = itertools.chain(
+        [0.0] * 6, itertools.repeat(61.0)
+    )  # so many looks at the clock, then a minute has passed
+    with monkeypatch.context() as patch:
+        patch.setattr(study.time, "monotonic", lambda: next(over))
+        assert study.main(given) == 3
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/**/predictions/*.json")}
+    assert 0 < len(done) < 2 * 2 * 2
+    assert "the same command goes on" in capsys.readouterr().out
+    assert study.main(given) == 0
+    assert len(record.find(tmp_path / "runs")) == 2 * 2
+    assert {path: path.stat().st_mtime_ns for path in done} == done  # none of them was predicted again
+
+
 def test_a_method_without_weights_is_left_out_and_said(
     study: ModuleType, tiny_davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
