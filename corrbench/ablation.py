@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corrbench import config, plan, plugins
-from corrbench.ablation_table import Row, rows_of, write
+from corrbench.ablation_questions import asked
+from corrbench.ablation_study import FULL, write
+from corrbench.ablation_table import Row, rows_of
 from corrbench.record import Record
 from corrbench.registry import did_you_mean
 
 if TYPE_CHECKING:
     from corrbench.training.cache import StagePlan
-
-FULL = "full method"
 
 Say = Callable[[str], None]
 Run = Callable[[plan.Plan], Record]
@@ -167,7 +167,7 @@ def ablate(
     say: Say = print,
     run: Run | None = None,
 ) -> Ablation:
-    """Train and evaluate the full method and its ablations, and write the table as Markdown, JSON, CSV and a bar plot.
+    """Train and evaluate the full method and its ablations, and write the table and the report of all studies in `report`.
 
     A variant that cannot be trained (a teacher's checkpoint is missing, the loss became NaN) is in the table with its
     reason. `run` evaluates a plan (default: `runner.execute`); `say` is given progress lines.
@@ -225,7 +225,7 @@ def ablate(
         raise ValueError(
             f"{file.path}: the full method could not be trained ({reasons.get(FULL, 'no reason')})"
         )
-    rows = rows_of(records, FULL, reasons, [v.name for v in found])
+    rows = rows_of(records, FULL, reasons, [v.name for v in found], asked(file.name))
     first = next(iter(records.values()))
     result = Ablation(
         file.name,
@@ -241,8 +241,19 @@ def ablate(
     stages = [
         s.folder for s in cache.unique([v.stages for v in found]) if (s.folder / "stage.json").is_file()
     ]
-    files = write(result, Path(report), stages)
+    files = write(result, Path(report), stages, _settings(file.data, schedule, given))
     return Ablation(**{**vars(result), "files": tuple(files)})
+
+
+def _settings(data: Mapping[str, Any], schedule: str | None, given: Mapping[str, Any]) -> str:
+    """Digest of what the variants are: the stages under a schedule, what is evaluated, and what each ablation changes."""
+    from corrbench.training import cache
+
+    changed = cache.variant(data, schedule, given)
+    method = {k: v for k, v in changed["method"].items() if k != "checkpoint"}
+    return config.digest(
+        {"training": changed["training"], "method": method, "ablations": changed["ablations"]}
+    )
 
 
 def weights_of(variant: Variant, trained: Any) -> plan.Weights:

@@ -1,15 +1,16 @@
-"""The table of an ablation: differences to the full method, spread over seeds, intervals over sequences; no torch."""
+"""The table of an ablation: differences to the full method, spread over seeds, intervals over sequences; no torch.
+
+Two questions are kept apart. Would the difference hold on other videos: bootstrap and permutation over sequences. Would it
+hold with other seeds: against the spread of paired differences over seeds, pooled over the variants that have several.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import mean, stdev
 from typing import Any
 
@@ -17,7 +18,13 @@ import numpy as np
 
 from corrbench import scores as sc
 from corrbench import statistics as st
-from corrbench.record import Record, write_atomic
+from corrbench.record import Record
+from corrbench.reproduction import T_975
+
+LEVEL = 0.05
+SEED_FACTOR = 1.96 * math.sqrt(
+    2
+)  # two runs that differ by the seed alone: 95 % lie within so many standard deviations
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Row:
 
     `spread` is the standard deviation over seeds (None for one), `difference_spread` that of the paired differences;
     `low` and `high` a 95 % BCa bootstrap interval of the difference over sequences, `p` a paired permutation test over
-    sequences (not corrected for the number of rows). `reason` says why a variant has no number.
+    sequences and `p_holm` the same, corrected for the `tests` that it is one of. `seed_margin` is how large a difference
+    has to be to be more than a change of seeds makes (95 %). `reason` says why a variant has no number.
     """
 
     name: str
@@ -39,16 +47,50 @@ class Row:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    p_holm: float | None = None
+    tests: int | None = None
+    seed_margin: float | None = None
     lower_on: int | None = None
     sequences: int | None = None
     reason: str | None = None
     records: tuple[str, ...] = ()
 
+    @property
+    def over_videos(self) -> bool | None:
+        """Whether the difference is shown over sequences, at 5 % after Holm's correction; None where no test was made."""
+        return None if self.p_holm is None else self.p_holm <= LEVEL
+
+    @property
+    def could_show(self) -> bool:
+        """Whether any result on so many sequences could pass the test, whose smallest p is 2 / 2^S times `tests`."""
+        return self.sequences is None or 2.0 ** (1 - self.sequences) * (self.tests or 1) <= LEVEL
+
+    @property
+    def over_seeds(self) -> bool | None:
+        """Whether the difference is more than a change of seed makes; None where no spread over seeds is known."""
+        if self.seed_margin is None or self.difference is None:
+            return None
+        return abs(self.difference) > self.seed_margin
+
+    @property
+    def shown(self) -> str:
+        """What the difference is shown over: `videos`, `seeds`, `both` or `neither`."""
+        if self.over_videos and self.over_seeds:
+            return "both"
+        return "videos" if self.over_videos else "seeds" if self.over_seeds else "neither"
+
 
 def rows_of(
-    records: Mapping[tuple[str, int], Record], full: str, reasons: Mapping[str, str], names: Sequence[str]
+    records: Mapping[tuple[str, int], Record],
+    full: str,
+    reasons: Mapping[str, str],
+    names: Sequence[str],
+    asked: Collection[str] = (),
 ) -> list[Row]:
-    """A row a variant, in the order of `names`, the full method first. `records` are by (name, seed)."""
+    """A row a variant, in the order of `names`. `records` are by (name, seed).
+
+    Tests of the variants in `asked` (which the method's paper is about) are corrected for each other; so are the others.
+    """
     scores = {key: sc.of(record) for key, record in records.items()}
     base = {seed: score for (name, seed), score in scores.items() if name == full}
     rows = []
@@ -65,13 +107,45 @@ def rows_of(
             "value": mean(values),
             "spread": stdev(values) if len(values) > 1 else None,
             "reason": reasons.get(name),
-            "records": tuple(str(records[name, seed].folder) for seed in mine),
+            "records": tuple(records[name, seed].key for seed in mine),
         }
         both = [seed for seed in mine if seed in base]
         if name != full and both:
             row |= _difference([mine[s] for s in both], [base[s] for s in both])
         rows.append(Row(**row))
-    return rows
+    return _over_seeds(_corrected(rows, asked))
+
+
+def _corrected(rows: list[Row], asked: Collection[str]) -> list[Row]:
+    """Holm's correction: over the rows that a question is asked about, and over all the others."""
+    found: dict[str, tuple[float, int]] = {}
+    for family in (True, False):
+        tested = [row for row in rows if row.p is not None and (row.name in asked) is family]
+        corrected = st.holm([float(row.p or 0) for row in tested])
+        found |= {row.name: (p, len(tested)) for row, p in zip(tested, corrected, strict=True)}
+    return [
+        replace(row, p_holm=found[row.name][0], tests=found[row.name][1]) if row.name in found else row
+        for row in rows
+    ]
+
+
+def _over_seeds(rows: list[Row]) -> list[Row]:
+    """How large each difference has to be to be more than a change of seeds makes: Student's t times its standard error.
+
+    The paired differences' variance over seeds is pooled over the variants with several seeds: from three seeds alone it
+    would be too coarse, and a variant with one seed has none. That takes variants to be alike in it. None without any.
+    """
+    several = [row for row in rows if row.difference_spread is not None]
+    degrees = sum(len(row.seeds) - 1 for row in several)
+    if not degrees:
+        return rows
+    squares = sum((len(row.seeds) - 1) * float(row.difference_spread or 0) ** 2 for row in several)
+    t = T_975[min(degrees, len(T_975) - 1)]
+    margin = t * math.sqrt(squares / degrees)
+    return [
+        row if row.difference is None else replace(row, seed_margin=margin / math.sqrt(len(row.seeds)))
+        for row in rows
+    ]
 
 
 def _difference(mine: list[sc.Scores], base: list[sc.Scores]) -> dict[str, Any]:
@@ -104,43 +178,52 @@ def _difference(mine: list[sc.Scores], base: list[sc.Scores]) -> dict[str, Any]:
 
 
 def markdown(result: Any) -> str:
-    """The table with what it was measured on, and what cannot be read from it."""
+    """The table as text, with what it was measured on; the report beside it says more."""
     lines = [
         f"# Ablations of {result.method} on {result.task}: {result.metric}",
         "",
         f"Evaluated on {result.extent}. Training schedule: {result.schedule or 'as written in the method file'}.",
         "",
         *(f"**{note}**\n" for note in result.notes),
-        f"| variant | seeds | {result.metric} | difference | 95 % over sequences | p | lower on |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        f"| variant | seeds | {result.metric} | difference | 95 % over sequences | p (Holm) | lower on | shown over |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in result.rows:
         if row.value is None:
-            lines.append(f"| {row.name} | | not run: {row.reason} | | | | |")
+            lines.append(f"| {row.name} | | not run: {row.reason} | | | | | |")
             continue
-        value = f"{row.value:.1f}" + (f" ± {row.spread:.1f}" if row.spread is not None else "")
-        apart = _signed(row.difference) + (
-            f" ± {row.difference_spread:.1f}" if row.difference_spread is not None else ""
-        )
-        interval = f"{_signed(row.low)} to {_signed(row.high)}" if row.low is not None else ""
-        p = f"{row.p:.3f}" if row.p is not None else ""
+        interval = f"{signed(row.low)} to {signed(row.high)}" if row.low is not None else ""
+        p = f"{row.p_holm:.3f}" if row.p_holm is not None else ""
         lower = f"{row.lower_on} of {row.sequences}" if row.lower_on is not None else ""
         note = f" ({row.reason})" if row.reason else ""
+        shown = row.shown if row.difference is not None else ""
         lines.append(
-            f"| {row.name}{note} | {len(row.seeds)} | {value} | {apart} | {interval} | {p} | {lower} |"
+            f"| {row.name}{note} | {len(row.seeds)} | {with_spread(row.value, row.spread)} "
+            f"| {with_spread(row.difference, row.difference_spread, sign=True)} | {interval} | {p} | {lower} | {shown} |"
         )
-    lines += [
-        "",
-        "Difference: the variant minus the full method, in points, seed by seed on the same sequences, then the mean. ±",
-        "is the standard deviation over seeds. The interval (BCa bootstrap) and p (paired permutation, not corrected for",
-        "the number of rows) are over sequences: they say whether the difference would hold on other videos, not on",
-        "other seeds.",
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *EXPLANATION]) + "\n"
 
 
-def _signed(value: float | None) -> str:
+EXPLANATION = (
+    "Difference: the variant minus the full method, in points, seed by seed on the same sequences, then the mean; ± is the "
+    "standard deviation over seeds. Over videos: interval (BCa bootstrap) and p (paired permutation) are over sequences; p "
+    "is Holm-corrected, for the comparisons that the paper is about and for the others apart. Over seeds: the difference is "
+    "larger than a change of seeds makes (95 %; Student's interval with the spread of paired differences over seeds, pooled "
+    "over the variants that have several).",
+)
+
+
+def signed(value: float | None) -> str:
+    """A difference in points with its sign, one digit; empty for None."""
     return "" if value is None else f"{value:+.1f}"
+
+
+def with_spread(value: float | None, spread: float | None, *, sign: bool = False) -> str:
+    """`45.3 ± 0.4`; without the spread where there is none."""
+    if value is None:
+        return ""
+    words = signed(value) if sign else f"{value:.1f}"
+    return f"{words} ± {spread:.1f}" if spread is not None else words
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -154,78 +237,9 @@ def csv_text(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def plot(result: Any) -> bytes:
-    """Horizontal bars of the differences with their intervals over sequences, each seed a dot, as SVG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    shown = [row for row in result.rows if row.difference is not None]
-    full = next(row for row in result.rows if row.difference is None and row.value is not None)
-    base = dict(zip(full.seeds, full.values, strict=True))
-    with pyplot.rc_context({"svg.hashsalt": "ablation", "svg.fonttype": "none", "font.size": 9}):
-        figure, axes = pyplot.subplots(figsize=(7, 1 + 0.34 * max(len(shown), 1)), layout="constrained")
-        for place, row in enumerate(shown):
-            axes.barh(place, row.difference, height=0.6, color="#4878a8" if row.difference < 0 else "#c98b3c")
-            if row.low is not None and row.high is not None:
-                axes.plot([row.low, row.high], [place, place], color="#222222", linewidth=1)
-            dots = [v - base[s] for s, v in zip(row.seeds, row.values, strict=True) if s in base]
-            if len(dots) > 1:
-                axes.plot(dots, [place] * len(dots), "o", color="#222222", markersize=3)
-        axes.set_yticks(range(len(shown)), [row.name for row in shown])
-        axes.invert_yaxis()
-        axes.axvline(0, color="#222222", linewidth=0.8)
-        axes.set_xlabel(f"{result.metric}, difference to the full method ({full.value:.1f}), points")
-        axes.set_title(f"{result.method} on {result.extent}", fontsize=9)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-        out = io.BytesIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-        pyplot.close(figure)
-    return out.getvalue()
-
-
-def write(result: Any, folder: Path, stages: Sequence[Path] = ()) -> list[Path]:
-    """Write `<method>-<task>-<schedule>` as .md, .json, .csv and .svg; beside them each stage's stage.json and log.csv."""
-    stem = "-".join([result.method, result.task, result.schedule or "as-written"])
-    data = {
-        "method": result.method,
-        "task": result.task,
-        "schedule": result.schedule,
-        "metric": result.metric,
-        "extent": result.extent,
-        "notes": list(result.notes),
-        "rows": [{k: _plain(v) for k, v in asdict(row).items()} for row in result.rows],
-        "records": [
-            {
-                "variant": name,
-                "seed": seed,
-                "key": r.key,
-                "signature": r.signature,
-                "checkpoint": r.data["checkpoint"],
-            }
-            for (name, seed), r in result.records.items()
-        ],
-    }
-    contents = {
-        ".md": markdown(result).encode(),
-        ".json": json.dumps(data, indent=1, ensure_ascii=False).encode(),
-        ".csv": csv_text(result.rows).encode(),
-        ".svg": plot(result),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for suffix, content in contents.items():
-        files.append(folder / f"{stem}{suffix}")
-        write_atomic(files[-1], content)
-    for stage in stages:
-        kept = folder / "stages" / stage.name[:12]
-        kept.mkdir(parents=True, exist_ok=True)
-        for name in ("stage.json", "log.csv"):
-            if (stage / name).is_file():
-                shutil.copyfile(stage / name, kept / name)
-    return files
+def plain(row: Row) -> dict[str, Any]:
+    """A row as JSON data."""
+    return {k: _plain(v) for k, v in asdict(row).items()}
 
 
 def _plain(value: Any) -> Any:

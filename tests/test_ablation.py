@@ -14,6 +14,7 @@ from PIL import Image
 
 from corrbench import ablation as ab
 from corrbench import ablation_table as at
+from corrbench.ablation_check import SeedCheck, check_seed
 from corrbench.training import cache, loop
 
 METHOD = '''
@@ -103,19 +104,24 @@ def test_ablate_trains_shares_evaluates_and_writes(place: Path, monkeypatch: pyt
     assert record.data["checkpoint"]["trained"]["ablation"] == "spatial only"
 
     names = {path.suffix: path for path in result.files}
-    assert set(names) == {".md", ".json", ".csv", ".svg"}
+    assert set(names) == {".md", ".json", ".csv"}
     text = names[".md"].read_text()
     assert "not run: checkpoint 'imagenet-r18'" in text
     assert json.loads(names[".json"].read_text())["rows"][1]["name"] == "no global"
     with open(names[".csv"], newline="") as handle:
         assert [row["name"] for row in csv.DictReader(handle)] == [row.name for row in result.rows]
-    assert names[".svg"].read_text().count("no global") == 1
     assert len(list((place / "report" / "stages").glob("*/stage.json"))) == 6
+    assert len(list((place / "report" / "records").glob("*/*/record.json"))) == 5
+    page = (place / "report" / "README.md").read_text()
+    assert "own sequences in DAVIS layout, frames at their own size" in page
+    assert "2 sequences cannot" not in page  # no question is known for this method
+    assert str(place) not in "".join(p.read_text() for p in (place / "report").rglob("*.json"))
 
-    before = {p: p.read_bytes() for p in result.files}
+    before = {p: p.read_bytes() for p in (place / "report").rglob("*") if p.is_file()}
     again, said = run(place, seeds={ab.FULL: 2, "no global": 2})
     assert "6 of them trained already" in said[0]
-    assert {p: p.read_bytes() for p in again.files} == before
+    assert again.rows == result.rows
+    assert {p: p.read_bytes() for p in before} == before
 
 
 def test_only_and_schedule_narrow_what_is_done(place: Path) -> None:
@@ -123,7 +129,7 @@ def test_only_and_schedule_narrow_what_is_done(place: Path) -> None:
     assert [row.name for row in result.rows] == [ab.FULL, "no global"]
     assert "3 stages, 0 of them trained already" in said[0]
     assert all("1 of 1 updates" in line for line in said[1:4])
-    assert result.files[0].name == "tiny-davis-one.md"
+    assert result.files[0].name == "tiny-davis-one-stt-frames-at-their-own-size.md"
 
 
 def test_names_that_are_not_there_are_refused(place: Path) -> None:
@@ -180,3 +186,35 @@ def test_differences_are_paired_over_seeds_and_sequences(monkeypatch: pytest.Mon
     )  # although sequences differ by 20
     assert found["lower_on"] == 8
     assert found["p"] == pytest.approx(2 / 2**8)
+
+
+def test_a_seed_trained_again_gives_the_reported_score(place: Path) -> None:
+    shared = {"schedule": "one", "overrides": ("protocol.resize=native",), "device": "cpu"}
+    run(place, only=["spatial only"], schedule="one")
+    task = Path(__file__).parents[1] / "tasks" / "davis.py"
+    how: dict[str, Any] = shared | {"report": place / "report", "out": place / "again", "progress": False}
+    found = check_seed(place / "tiny.py", task, name="spatial only", say=lambda text: None, **how)
+    assert found.same_weights
+    assert found.again == found.reported
+    assert found.holds
+    assert "the same weights to the last bit: holds" in found.line()
+    assert len(list((place / "again" / "cache").rglob("stage.json"))) == 1
+    with pytest.raises(ValueError, match="has no run of 'full method' with seed 3"):
+        check_seed(place / "tiny.py", task, seed=3, say=lambda text: None, **how)
+
+
+@pytest.mark.parametrize(
+    ("again", "seeds", "same", "holds"),
+    [
+        (50.0, (50.1, 50.2), False, False),
+        (50.0, (50.1, 49.8), False, True),
+        (40.0, (50.0,), True, True),
+        (50.0, (50.0,), False, False),
+    ],
+)
+def test_when_a_seed_counts_as_the_same(
+    again: float, seeds: tuple[float, ...], same: bool, holds: bool
+) -> None:
+    found = SeedCheck("full method", 0, "J&F-Mean", seeds[0], again, seeds, same)
+    assert found.holds is holds
+    assert ("does NOT hold" in found.line()) is (not holds and len(seeds) > 1)
