@@ -48,6 +48,13 @@ class Effect:
     cells: int
     methods: tuple[str, ...] = ()
 
+    @property
+    def against(self) -> str:
+        """The reference, without the setting's name where the level has just said it: 10 for topk=1 against topk=10."""
+        name, _, value = self.reference.partition("=")
+        said = value and " " not in self.reference and self.level.startswith(f"{name}=")
+        return value if said else self.reference
+
 
 def main_effects(
     records: Sequence[Record], metric: str | None = None, *, count: int = 2000, seed: int = 0

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from corrbench import effects, methods, protocol, record
-from corrbench.reporting import findings
+from corrbench.reporting import findings, plots_protocol
 from corrbench.switches import SWITCHES, Effect, main_effects
 from tests.fake_records import make_records
 
@@ -255,6 +255,17 @@ def test_effects_in_words_name_what_raises_what_is_silent_and_who_was_measured()
     assert "No value shows a difference for: stored, labels." in second
     assert third == "Means are over `lab` and `hog`; no mask −9.0 over `lab` alone."
     assert findings.of_switches((), "J&F-Mean") == ()
+
+
+def test_one_switch_far_beyond_the_others_is_written_at_the_edge() -> None:
+    near = [
+        Effect("top-k", f"topk={k}", "topk=10", -k / 10, (-k / 10 - 1, -k / 10 + 1), 1, ("lab",))
+        for k in (1, 5, 20)
+    ]
+    far = Effect("normalise", "normalise=False", "normalise=True", -49.94, (-61.0, -38.8), 1, ("lab",))
+    assert "−49.9 [−61.0, −38.8]" in plots_protocol.effects([*near, far], "J&F-Mean", "far")
+    close = dataclasses.replace(far, difference=-5.0, interval=(-5.9, -4.0))
+    assert "−5.0 [" not in plots_protocol.effects([*near, close], "J&F-Mean", "close")
 
 
 # --- what the study needed of the rest -----------------------------------------------------------------------------

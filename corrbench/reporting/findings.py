@@ -195,7 +195,7 @@ def of_switches(found: Sequence[Effect], metric: str) -> tuple[str, ...]:
             for switch in dict.fromkeys(e.switch for e in found)}  # fmt: skip
     ranked = sorted(most.values(), key=lambda e: -abs(e.difference))
     lines = "; ".join(
-        f"{e.level} instead of {_instead(e)} {_signed(e.difference)} "
+        f"{e.level} instead of {e.against} {_signed(e.difference)} "
         f"[{_signed(e.interval[0])}, {_signed(e.interval[1])}]"
         for e in ranked
     )
@@ -236,16 +236,6 @@ def _changing(values: np.ndarray) -> list[tuple[int, int]]:
 def _excludes_zero(effect: Effect) -> bool:
     """Shown, and not a difference that would be printed as 0.0."""
     return (effect.interval[0] > 0 or effect.interval[1] < 0) and abs(effect.difference) >= 0.05
-
-
-def _instead(effect: Effect) -> str:
-    """The reference, without the setting's name where the level has just said it."""
-    name, _, value = effect.reference.partition("=")
-    return (
-        value
-        if value and " " not in effect.reference and effect.level.startswith(f"{name}=")
-        else effect.reference
-    )
 
 
 def _levels(found: Sequence[Effect]) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from corrbench.effects import Grid, Source
 from corrbench.reporting.svg import INK, WIDTH, colour, dash, figure, marker, place, render
 from corrbench.switches import Effect
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def heat_map(found: Grid, slug: str) -> str:
@@ -125,18 +129,26 @@ def effects(found: Sequence[Effect], metric: str, slug: str) -> str:
         if index and effect.switch != found[index - 1].switch:
             place += 0.6
         rows.append(place)
-        labels.append(f"{effect.level}  (against {effect.reference})")
+        labels.append(f"{effect.level}  ({effect.against})")
         names.append(effect.switch)
         place += 1.0
     kinds = list(dict.fromkeys(names))
     with figure(width=7.4, height=0.9 + 0.25 * place) as (drawn, axes):
         axes.axvline(0, color=INK, linewidth=0.8)
+        low, high = _room(found)
         for row, effect in zip(rows, found, strict=True):
             index = kinds.index(effect.switch)
-            axes.plot(effect.interval, [row, row], color=colour(index), linewidth=2.0, solid_capstyle="butt")
+            if (
+                not low <= effect.difference <= high
+            ):  # beyond the axis: its numbers at the edge, with an arrow
+                _beyond(axes, row, effect, low if effect.difference < low else high, colour(index))
+                continue
+            ends = [min(max(end, low), high) for end in effect.interval]
+            axes.plot(ends, [row, row], color=colour(index), linewidth=2.0, solid_capstyle="butt")
             axes.scatter(
                 [effect.difference], [row], color=colour(index), marker=marker(index), s=32, zorder=3
             )
+        axes.set_xlim(low, high)
         for kind in kinds:
             first = min(row for row, name in zip(rows, names, strict=True) if name == kind)
             axes.annotate(
@@ -148,6 +160,31 @@ def effects(found: Sequence[Effect], metric: str, slug: str) -> str:
         axes.set_xlabel(f"difference in {metric}, points")
         axes.grid(axis="y", visible=False)
         return render(drawn, slug)
+
+
+def _room(found: Sequence[Effect]) -> tuple[float, float]:
+    """The axis: all intervals, but where one switch's reach more than twice as far as any other's, only the others'."""
+    reach = {
+        switch: max(abs(end) for e in found if e.switch == switch for end in e.interval)
+        for switch in {e.switch for e in found}
+    }
+    ranked = sorted(reach, key=lambda switch: reach[switch])
+    far = len(ranked) > 1 and reach[ranked[-1]] > 2 * reach[ranked[-2]] > 0
+    ends = [end for e in found if not (far and e.switch == ranked[-1]) for end in e.interval]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    margin = 0.06 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _beyond(axes: Axes, row: float, effect: Effect, edge: float, ink: str) -> None:
+    left = effect.difference < edge
+    low, high = effect.interval
+    words = f"{effect.difference:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+    axes.scatter([edge], [row], color=ink, marker="<" if left else ">", s=32, zorder=3, clip_on=False)
+    axes.annotate(
+        words, (edge, row), xytext=(8 if left else -8, 0), textcoords="offset points", ha="left" if left else "right",
+        va="center", fontsize=8, color=ink,
+    )  # fmt: skip
 
 
 def lines(curves: Mapping[str, Sequence[tuple[float, float]]], axis: str, metric: str, slug: str) -> str:

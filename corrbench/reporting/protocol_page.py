@@ -281,7 +281,8 @@ def _switches(
     )
     plot = Plot(
         f"{slug}-effects",
-        f"What each switch does to {metric}, mean over methods with 95 % intervals over sequences, {extent}.",
+        f"What each switch does to {metric}, in brackets against which value, mean over methods with 95 % intervals over "
+        f"sequences, {extent}.",
         "Point and interval for each value of each switch; the table beside it has the numbers",
         plots.effects(found, metric, f"{slug}-effects"),
         wide=True,
