@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from corrbench import record
+from corrbench.ablation_study import studies
 from corrbench.scores import extent
 
 ROOT = Path(__file__).parent.parent
@@ -83,7 +84,17 @@ def metric_lines(found: dict) -> list[str]:
 
 
 def measured() -> str:
-    return "\n".join([BEGIN, "", *scores(), "", *speed(), "", END])
+    return "\n".join([BEGIN, "", *scores(), "", *ablations(), *speed(), "", END])
+
+
+def ablations() -> list[str]:
+    """A line to the report of ablations, once there is one."""
+    folder = ROOT / "reports" / "ablation"
+    if not (folder / "README.md").is_file():
+        return []
+    extents = ", ".join(dict.fromkeys(study.title for study in studies(folder)))
+    words = "STT's ablations, trained and evaluated here (what each step and each distillation does at this scale), on"
+    return [f"{words} {extents}: [reports/ablation](reports/ablation/README.md).", ""]
 
 
 def main() -> int:
