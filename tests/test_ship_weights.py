@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from corrbench import api, config, shipped, zoo
 from corrbench.backbones.resnet import ResNet
 from corrbench.record import Record
-from corrbench.reproduction import PAPERS, authors_weights
+from corrbench.reproduction import PAPERS, authors_weights, reproduce
 from corrbench.training import cache
 
 ROOT = Path(__file__).parents[1]
@@ -196,6 +196,9 @@ def test_the_card_takes_its_scores_from_records_of_these_weights(
     assert made.method["name"] == "stt-small"
     assert made.data["seed"] == 2
     assert not authors_weights(made, PAPERS["stt"])
+    verdicts = reproduce([made], method="stt")
+    assert {v.verdict for v in verdicts} == {"cannot tell"}
+    assert all("other weights: stt-r18-small (corrbench's own training)" in v.why for v in verdicts)
     card = script.write_card(NAME, [tmp_path / "runs"])[0].read_text()
     assert f"| J&F-Mean | {made.summary['J&F-Mean']:.1f} |" in card
     assert "short side 32" in card
