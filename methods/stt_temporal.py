@@ -52,15 +52,15 @@ schedules = {
     # As in stt.py: one CPU core, about an hour in all.
     "small": {
         "training.0.dataset.folders": ["DAVIS-train-256"],
-        "training.0.updates": 1300,
+        "training.0.updates": 1800,
         "training.0.batch": 8,
-        "training.0.lr": 1e-3,
+        "training.0.lr": 3e-3,
         "training.0.warmup": 20,
-        "training.0.gap": 4,
-        "training.0.crop": 128,
+        "training.0.gap": 8,
+        "training.0.crop": 96,
         "training.0.area": (0.1, 0.6),
         "training.0.aspect": (0.8, 1.6),
-        "training.0.radii": (6, 3),
+        "training.0.radii": (6, 4),
         "training.0.local_weight": 70.0,
     },
     # One GPU, minutes a stage: the paper's crops and windows on the same data.
