@@ -19,6 +19,7 @@ from corrbench import config, record
 from corrbench import scores as sc
 from corrbench.ablation_questions import asked
 from corrbench.ablation_table import Row, csv_text, markdown, plain, rows_of
+from corrbench.protocol import names, preset
 from corrbench.record import Record, write_atomic
 
 FULL = "full method"
@@ -70,6 +71,20 @@ def size_words(first: Record) -> str:
     return resize.replace("short ", "short side ", 1) if resize.startswith("short ") else resize
 
 
+def protocol_words(first: Record) -> str:
+    """The protocol's name, with the switches that are not the preset's: `stt, radius=6`; the frames' size is said apart."""
+    name = first.protocol["name"]
+    if name not in names():
+        return name
+    usual = preset(name, first.kind).settings()
+    own = {
+        k: v
+        for k, v in (first.protocol.get("settings") or {}).items()
+        if k in usual and k not in ("resize", "version")
+    }
+    return ", ".join([name, *(f"{k}={v}" for k, v in own.items() if v != usual[k])])
+
+
 def write(
     result: Any,
     folder: Path,
@@ -95,15 +110,15 @@ def write(
             "variant": name, "seed": seed, "key": made.key, "signature": made.signature,
             "checkpoint": made.data["checkpoint"], "folder": _keep_record(made, folder),
         }  # fmt: skip
-    names = list(dict.fromkeys([*(row.name for row in result.rows), *before.get("names", [])]))
+    order = list(dict.fromkeys([*(row.name for row in result.rows), *before.get("names", [])]))
     if before.get("names"):
-        names = sorted(names, key=[*before["names"], *names].index)
+        order = sorted(order, key=[*before["names"], *order].index)
     reasons = {
         k: v for k, v in before.get("reasons", {}).items() if k not in {row.name for row in result.rows}
     }
     reasons |= {row.name: _no_home(row.reason) for row in result.rows if row.reason}
     data = same | {
-        "method": result.method, "task": result.task, "schedule": result.schedule, "names": names,
+        "method": result.method, "task": result.task, "schedule": result.schedule, "names": order,
         "reasons": reasons, "records": list(runs.values()),
         "notes": list(dict.fromkeys([*before.get("notes", []), *map(_no_home, result.notes)])),
     }  # fmt: skip
@@ -190,7 +205,7 @@ def _study(path: Path, data: Mapping[str, Any]) -> Study:
     rows = rows_of(records, FULL, data["reasons"], data["names"], asked(data["method"]))
     return Study(
         data["method"], data["task"], data["schedule"], sc.headline(first), sc.extent(first), size_words(first),
-        first.protocol["name"], tuple(rows), records, tuple(data["notes"]), path.stem,
+        protocol_words(first), tuple(rows), records, tuple(data["notes"]), path.stem,
     )  # fmt: skip
 
 

@@ -162,6 +162,17 @@ def test_a_study_grows_by_variants_and_is_replaced_when_they_are_others(tmp_path
     assert len(list((out / "stages").glob("*"))) == 3
 
 
+def test_the_table_names_what_was_changed_of_the_protocol(tmp_path):
+    out = written(tmp_path)
+    (found,) = study.studies(out)
+    first = next(iter(found.records.values()))
+    assert study.protocol_words(first) == "stt"
+    settings = first.protocol["settings"] | {"radius": 6.0, "resize": "short 240"}
+    cheap = record.Record(first.folder, first.data | {"protocol": first.protocol | {"settings": settings}})
+    assert study.protocol_words(cheap) == "stt, radius=6.0"
+    assert study.size_words(cheap) == "short side 240"
+
+
 def test_a_variant_that_was_not_run_has_its_reason(tmp_path):
     text = (written(tmp_path, reasons={"joint training": "the loss became NaN"}) / "README.md").read_text()
     assert "joint training: the loss became NaN" in text
