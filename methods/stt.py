@@ -103,7 +103,7 @@ schedules = {
         "training.1.global_weight": 3.0,
         "training.1.local_weight": 70.0,
     },
-    # The same with a fifteenth of the second step, for tables of many variants; evaluated at half the size and radius.
+    # The same with 80 updates of the second step, for tables of many variants; evaluated at half the size and radius.
     "brief": {
         "method.protocol": dict(name="stt", resize="short 240", radius=6),
         "training.0.dataset.folders": ["images-1k-192", "DAVIS-train-256"],
@@ -116,7 +116,7 @@ schedules = {
         "training.0.bn_groups": 1,
         "training.0.crop": 64,
         "training.1.dataset.folders": ["DAVIS-train-256"],
-        "training.1.updates": 120,
+        "training.1.updates": 80,
         "training.1.batch": 8,
         "training.1.lr": 3e-3,
         "training.1.warmup": 20,
