@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 SOURCES = (Path(__file__).with_name("native.cpp"), Path(__file__).parents[1] / "metrics" / "davis.cpp")
-HEADERS = (Path(__file__).with_name("native_tile.h"),)
+HEADERS = (Path(__file__).with_name("native_record.h"), Path(__file__).with_name("native_tile.h"))
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
 TARGETS = {
     "native": ("-march=native",),

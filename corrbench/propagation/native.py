@@ -15,9 +15,8 @@ from torch import Tensor
 from corrbench.propagation import compiled
 from corrbench.propagation.types import Context, Neighbours, Window, as_vectors, check_count
 
-FACTS = 7  # of a cell, see native.cpp
-QUERIES = 8  # of a tile
-SPARE = 64  # lanes after the last: tiles reach beyond the end of a row
+LEADS, HEADER = 8, 16  # coordinates in fp32, and words before the bytes: see native_record.h
+GROUP = 8  # directions at a time
 PRUNED_FROM = 64  # channels; with fewer the fp32 form is faster
 MOST_AT_ONCE = 8  # target frames a call: interrupts are seen between calls
 CHUNK = 32  # channels the rotation sums at a time
@@ -28,15 +27,14 @@ _INT, _POINTER, _FLOAT = ctypes.c_int32, ctypes.c_void_p, ctypes.c_float
 
 class _Frame(ctypes.Structure):
     _fields_ = (
-        *((n, _POINTER) for n in ("vectors", "pairs", "facts")),
-        ("residual", _FLOAT),
-        ("norm", _FLOAT),
+        ("vectors", _POINTER),
+        ("records", _POINTER),
     )
 
 
 class _Search(ctypes.Structure):
     _fields_ = (
-        *((n, _INT) for n in ("h", "w", "wide", "channels", "stride", "pairs", "k", "capacity")),
+        *((n, _INT) for n in ("h", "w", "channels", "stride", "words", "k", "capacity")),
         *((n, _INT) for n in ("frames", "reaches", "whole_first", "pruned")),
         *((n, _POINTER) for n in ("reach", "first_slot", "slots", "context")),
         ("target", _Frame),
@@ -48,10 +46,8 @@ class _Search(ctypes.Structure):
 
 class _Rotation(ctypes.Structure):
     _fields_ = (
-        *((n, _INT) for n in ("h", "w", "wide", "channels", "stride", "pairs", "threads")),
-        *((n, _POINTER) for n in ("vectors", "basis", "out_pairs", "facts")),
-        ("error", _FLOAT),
-        ("rest_error", _FLOAT),
+        *((n, _INT) for n in ("cells", "channels", "stride", "words", "threads")),
+        *((n, _POINTER) for n in ("vectors", "basis", "records")),
     )
 
 
@@ -141,19 +137,21 @@ class Packed:
         self.threads = threads
         _, self.channels, self.h, self.w = features.shape
         self.stride = -(-self.channels // 16) * 16
-        self.wide = (-(-self.w // 16) | 1) * 16  # an odd number of cache lines: rows fall into different sets
-        self.pairs = max(1, self.channels // 2)  # of all coordinates but the first
+        self.words = -(-(HEADER + -(-max(0, self.channels - LEADS) // 4)) // 16) * 16
         self.frames: dict[int, _Frame] = {}
         self._place: dict[int, int] = {}
         self._free = list(range(most))
         self._vectors = torch.zeros(most, self.h * self.w, self.stride)
         if pruned and most:
-            self._basis, defect = _principal_directions(as_vectors(features[:1], normalise)[0])
-            chain = (CHUNK + self.channels // CHUNK + 2) * 1.01 * ROUNDING  # of one coordinate
-            self._error, self._rest_error = chain + 2 * defect + 8 * ROUNDING, self.channels**0.5 * chain
-            self.slack = (self.channels + 2) * 1.01 * ROUNDING + defect + 2e-6
-            self._pairs = torch.zeros(most, self.h * self.pairs * self.wide + SPARE, dtype=torch.int32)
-            self._facts = torch.zeros(most, self.h * FACTS * self.wide + SPARE)
+            self._basis, defect = _principal_directions(as_vectors(features[:1], normalise)[0], self.stride)
+            chain = (CHUNK + self.channels // CHUNK + 2) * ROUNDING  # of one coordinate of the rotation
+            self.slack = 1.02 * (
+                (self.channels + 2) * ROUNDING  # the fp32 similarity
+                + defect
+                + 2 * self.channels**0.5 * chain  # a coordinate each, of query and key
+                + 160 * ROUNDING  # the bounds themselves
+            )
+            self._records = torch.empty(most, self.h * self.w, self.words, dtype=torch.int32)
 
     def hold(self, needed: set[int]) -> None:
         """Pack the frames of `needed` that are not here, in the places of those that are not needed."""
@@ -172,27 +170,24 @@ class Packed:
         ]
         frame = _Frame(vectors=self._vectors[n].data_ptr())
         if self.pruned:
-            frame.pairs, frame.facts = self._pairs[n].data_ptr(), self._facts[n].data_ptr()
+            frame.records = self._records[n].data_ptr()
             rotation = _Rotation(
-                self.h, self.w, self.wide, self.channels, self.stride, self.pairs, self.threads,
-                frame.vectors, self._basis.data_ptr(), frame.pairs, frame.facts, self._error, self._rest_error,
+                self.h * self.w, self.channels, self.stride, self.words, self.threads,
+                frame.vectors, self._basis.data_ptr(), frame.records,
             )  # fmt: skip
-            if not self.library.corrbench_rotate(ctypes.byref(rotation)):
+            if not self.library.corrbench_records(ctypes.byref(rotation)):
                 raise MemoryError("the neighbour search ran out of memory")
-            facts = self._facts[n, :-SPARE].view(self.h, FACTS, self.wide)
-            frame.residual, frame.norm = float(facts[:, -2].max()), float(facts[:, -1].max())
         return frame
 
 
-def _principal_directions(vectors: Tensor) -> tuple[Tensor, float]:
-    """Orthonormal directions of falling second moment, as tiles (groups, channels, 8), and their distance from that."""
+def _principal_directions(vectors: Tensor, stride: int) -> tuple[Tensor, float]:
+    """Orthonormal directions of falling second moment, a row each, zeros to the next GROUP; their distance from that."""
     exact = vectors.double()
     directions = torch.linalg.eigh(exact.T @ exact).eigenvectors.flip(1).float()  # a column each
-    channels = directions.shape[0]
+    channels = len(directions)
     wide = directions.double()
     defect = float(torch.linalg.matrix_norm(wide @ wide.T - torch.eye(channels, dtype=torch.float64)))
-    padded = torch.nn.functional.pad(directions, (0, -channels % QUERIES))
-    return padded.reshape(channels, -1, QUERIES).permute(1, 0, 2).contiguous(), defect
+    return torch.nn.functional.pad(directions.T, (0, stride - channels, 0, -channels % GROUP)).contiguous(), defect
 
 
 class Job:
@@ -217,7 +212,7 @@ class Job:
         ]
         self._frames = (_Frame * len(distinct))(*(packed.frames[f] for f in distinct))
         self.search = _Search(
-            packed.h, packed.w, packed.wide, packed.channels, packed.stride, packed.pairs,
+            packed.h, packed.w, packed.channels, packed.stride, packed.words,
             k, max(512, 4 * k) if packed.pruned else k,
             len(distinct), len(reach), int(window.sees_all(0)), int(packed.pruned),
             *(ctypes.addressof(a) for a in self._arrays), ctypes.addressof(self._frames),

@@ -1,4 +1,4 @@
-// Vectors of whatever width this machine has, and what is made of them: similarities of a tile, a transpose.
+// Vectors of whatever width this machine has, and what is made of them: products of a tile, a transpose; memory, threads.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -15,104 +15,98 @@
 
 namespace {
 
-constexpr int QUERIES = 8, KEYS = 32;  // a tile
 #if defined(__AVX512F__) && defined(__AVX512BW__)
-constexpr int LANES = 16, ROWS = 8;  // floats in a vector; queries of a register block of ROWS x 2 vectors
+constexpr int LANES = 16, GROUP = 8;  // floats in a vector; keys multiplied at a time: GROUP x 2 sums stay in registers
 #elif defined(__AVX2__)
-constexpr int LANES = 8, ROWS = 4;
+constexpr int LANES = 8, GROUP = 4;
 #else
-constexpr int LANES = 4, ROWS = 4;
+constexpr int LANES = 4, GROUP = 4;
 #endif
+constexpr int TILE = 2 * LANES, ACROSS = 4, DOWN = TILE / ACROSS;  // queries of a tile: a lane each, 4 in a row
 typedef float Floats __attribute__((vector_size(LANES * 4)));
 typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
 
-inline Floats load(const float *from) {  // of any alignment, as below
-    Floats value;
+template <class Vector>
+inline Vector load(const void *from) {  // of any alignment and type, as below
+    Vector value;
     std::memcpy(&value, from, sizeof value);
     return value;
 }
 
-inline Ints load(const int32_t *from) {
-    Ints value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-}
-
-template <class T, class Vector>
-inline void store(T *to, Vector value) {
-    static_assert(sizeof value == LANES * sizeof(T));
+template <class Vector>
+inline void store(void *to, Vector value) {
     std::memcpy(to, &value, sizeof value);
 }
 
-// ---- similarities of a block of queries and keys -----------------------------------------------------------------
+// ---- products ------------------------------------------------------------------------------------------------------
 
-inline Floats multiply_add(Floats sum, Floats a, Floats b) { return sum + a * b; }
+inline Floats multiply_add(Floats sum, Floats a, float b) { return sum + a * b; }
 
-inline Ints multiply_add(Ints sum, Ints a, Ints b) {  // two int16 in each lane: sum + a.low b.low + a.high b.high
+inline Ints multiply_add(Ints sum, Ints a, int32_t b) {  // sum + four products of unsigned bytes and signed bytes
+    const Ints k = b - Ints{};
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
-    return (Ints)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
-#elif defined(__AVX512F__) && defined(__AVX512BW__)
-    return sum + (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
-    return sum + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b);
-#elif defined(__SSE2__)
-    return sum + (Ints)_mm_madd_epi16((__m128i)a, (__m128i)b);
+    return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)k);
 #else
-    return sum + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+    const Ints low = a & 0x00ff00ff, high = (a >> 8) & 0x00ff00ff;  // bytes 0 and 2, 1 and 3, as 16-bit integers
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+    const __m512i even = _mm512_srai_epi16((__m512i)(k << 8), 8), odd = _mm512_srai_epi16((__m512i)k, 8);
+    return sum + (Ints)_mm512_madd_epi16((__m512i)low, even) + (Ints)_mm512_madd_epi16((__m512i)high, odd);
+#elif defined(__AVX2__)
+    const __m256i even = _mm256_srai_epi16((__m256i)(k << 8), 8), odd = _mm256_srai_epi16((__m256i)k, 8);
+    return sum + (Ints)_mm256_madd_epi16((__m256i)low, even) + (Ints)_mm256_madd_epi16((__m256i)high, odd);
+#elif defined(__SSE2__)
+    const __m128i even = _mm_srai_epi16((__m128i)(k << 8), 8), odd = _mm_srai_epi16((__m128i)k, 8);
+    return sum + (Ints)_mm_madd_epi16((__m128i)low, even) + (Ints)_mm_madd_epi16((__m128i)high, odd);
+#else
+    return sum + (low & 255) * ((k << 24) >> 24) + (high & 255) * ((k << 16) >> 24) + (low >> 16) * ((k << 8) >> 24) +
+           (high >> 16) * (k >> 24);
+#endif
 #endif
 }
 
-// sums[i][key] (+)= sum over c of query[c * STRIDE + i] * keys[c * apart + key]: N queries, WIDE vectors of keys.
-template <class T, int N, int WIDE, int STRIDE>
-inline void block(const T *query, const T *keys, int apart, int channels, bool fresh, T *sums) {
-    using Vector = decltype(load(keys));
-    Vector sum[N][WIDE];
+// sums[n][j] += sum over words c in [from, to) of queries[c * TILE + j * LANES + lane] * keys[n][c]. Meanwhile the same
+// words of the keys in `next` are fetched.
+template <int WIDE, class Word, class Vector>
+inline void multiply(const float *queries, const float *const *keys, const float *const *next, int from, int to,
+                     Vector (&sums)[GROUP][WIDE]) {
+    Vector sum[GROUP][WIDE];  // a copy that compilers keep in registers: no index into it is a variable
 #pragma GCC unroll 8
-    for (int i = 0; i < N; i++)
+    for (int n = 0; n < GROUP; n++)
 #pragma GCC unroll 2
-        for (int j = 0; j < WIDE; j++) sum[i][j] = fresh ? Vector{} : load(sums + i * KEYS + j * LANES);
-    for (int c = 0; c < channels; c++, query += STRIDE, keys += apart) {
-        Vector key[WIDE];
+        for (int j = 0; j < WIDE; j++) sum[n][j] = sums[n][j];
+    for (int c = from; c < to; c++) {
+        if (c % 2 == 0) __builtin_prefetch(next[c / 2 % GROUP] + c / 16 * 16);
+        Vector query[WIDE];
 #pragma GCC unroll 2
-        for (int j = 0; j < WIDE; j++) key[j] = load(keys + j * LANES);
+        for (int j = 0; j < WIDE; j++) query[j] = load<Vector>(queries + c * TILE + j * LANES);
 #pragma GCC unroll 8
-        for (int i = 0; i < N; i++) {
-            const Vector value = query[i] - Vector{};  // in every lane
+        for (int n = 0; n < GROUP; n++) {
+            const Word key = load<Word>(keys[n] + c);
 #pragma GCC unroll 2
-            for (int j = 0; j < WIDE; j++) sum[i][j] = multiply_add(sum[i][j], value, key[j]);
+            for (int j = 0; j < WIDE; j++) sum[n][j] = multiply_add(sum[n][j], query[j], key);
         }
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < N; i++)
+    for (int n = 0; n < GROUP; n++)
 #pragma GCC unroll 2
-        for (int j = 0; j < WIDE; j++) store(sums + i * KEYS + j * LANES, sum[i][j]);
+        for (int j = 0; j < WIDE; j++) sums[n][j] = sum[n][j];
 }
 
-// The same for N queries (a tile's, or one) and up to 32 keys in whole vectors.
-template <int N, int STRIDE, class T>
-inline void tile(const T *query, const T *keys, int apart, int channels, int lanes, bool fresh, T *sums) {
-    constexpr int STEP = N < ROWS ? N : ROWS;
-    for (int j = 0; j < lanes; j += 2 * LANES)
-        for (int i = 0; i < N; i += STEP)
-            if (lanes - j > LANES)
-                block<T, STEP, 2, STRIDE>(query + i, keys + j, apart, channels, fresh, sums + i * KEYS + j);
-            else
-                block<T, STEP, 1, STRIDE>(query + i, keys + j, apart, channels, fresh, sums + i * KEYS + j);
-}
-
-inline uint32_t reaching(Floats value, float floor) {  // one bit for each lane
+inline uint32_t reaching(Floats value, Floats floor) {  // one bit for each lane: not below the floor
 #if defined(__AVX512F__) && defined(__AVX512BW__)
-    return _mm512_cmp_ps_mask((__m512)value, _mm512_set1_ps(floor), _CMP_GE_OQ);
+    return _mm512_cmp_ps_mask((__m512)value, (__m512)floor, _CMP_NLT_UQ);
 #elif defined(__AVX2__)
-    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)value, _mm256_set1_ps(floor), _CMP_GE_OQ));
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)value, (__m256)floor, _CMP_NLT_UQ));
+#elif defined(__SSE2__)
+    return _mm_movemask_ps(_mm_cmpnlt_ps((__m128)value, (__m128)floor));
 #else
     uint32_t bits = 0;
-    for (int l = 0; l < LANES; l++) bits |= uint32_t(value[l] >= floor) << l;
+    for (int l = 0; l < LANES; l++) bits |= uint32_t(!(value[l] < floor[l])) << l;
     return bits;
 #endif
 }
 
-// ---- keys[c * apart + lane] from rows[lane][c], LANES x LANES at a time --------------------------------------------
+// ---- out[c * apart + lane] from rows[lane][c], LANES x LANES at a time ----------------------------------------------
 
 template <int STEP, int... L>
 inline void exchange(Floats &a, Floats &b, std::integer_sequence<int, L...>) {
@@ -140,29 +134,30 @@ inline void exchange_all(Floats *row) {
     if constexpr (STEP > 1) exchange_all<STEP / 2>(row);
 }
 
-void transpose(const float *const *rows, int lanes, int channels, float *keys, int apart) {
+void transpose(const float *const *rows, int lanes, int channels, float *out, int apart) {
     for (int j = 0; j < lanes; j += LANES)
         for (int c = 0; c < channels; c += LANES) {
             Floats row[LANES];
 #pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++) row[i] = load(rows[j + i] + c);
+            for (int i = 0; i < LANES; i++) row[i] = load<Floats>(rows[j + i] + c);
             exchange_all<LANES / 2>(row);
 #pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++) store(keys + (c + i) * apart + j, row[i]);
+            for (int i = 0; i < LANES; i++) store(out + (c + i) * apart + j, row[i]);
         }
 }
 
 // ---- memory and threads --------------------------------------------------------------------------------------------
 
-struct Buffer {  // memory on a cache line's boundary
-    explicit Buffer(size_t bytes) : data(std::aligned_alloc(64, (bytes + 127) / 64 * 64)) {
+template <class T>
+struct Buffer {  // zeros on a cache line's boundary
+    explicit Buffer(size_t count) : data(static_cast<T *>(std::aligned_alloc(64, (count * sizeof(T) + 127) / 64 * 64))) {
         if (!data) throw std::bad_alloc();
+        std::memset(static_cast<void *>(data), 0, count * sizeof(T));
     }
     ~Buffer() { std::free(data); }
     Buffer(const Buffer &) = delete;
     Buffer &operator=(const Buffer &) = delete;
-    template <class T> T *of() const { return static_cast<T *>(data); }
-    void *data;
+    T *data;
 };
 
 template <class Work>
