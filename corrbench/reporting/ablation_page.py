@@ -234,7 +234,7 @@ def _stage_title(stage: Stage) -> str:
 def _stages(trained: Sequence[Stage]) -> Table:
     columns = (
         Column("stage"), Column("for"), Column("seed", True), Column("updates", True), Column("updates/s", True),
-        Column("last losses"),
+        Column("last loss", True, "sum of the weighted losses, mean of the last updates"),
         Column("data"), Column("trained on"), Column("commit"), Column("digest"),
     )  # fmt: skip
     lines = []
@@ -243,14 +243,14 @@ def _stages(trained: Sequence[Stage]) -> Table:
         machine, git = about.get("machine") or {}, about.get("git") or {}
         names = list(dict.fromkeys(name for name, _ in stage.users))
         who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        losses = ", ".join(f"{name} {value:.3g}" for name, value in (about.get("losses") or {}).items())
+        total = sum((about.get("losses") or {}).values())
         changed = " with changes" if git.get("dirty") else ""
         lines.append(
             Line(
                 (
                     text(about["type"]), text(who), Cell(str(about["seed"]), float(about["seed"])),
                     Cell(f"{about['updates']:,}", float(about["updates"])), number(about.get("updates_per_second"), 2),
-                    text(losses),
+                    number(total, 3),
                     text(about["data"]["name"]), text(machine.get("gpu") or machine.get("cpu") or about["device"]),
                     text(f"{(git.get('commit') or 'unknown')[:12]}{changed}"),
                     Cell(about["digest"][:12], about["digest"], link=stage.link),

@@ -83,7 +83,8 @@ def scale(stages: Sequence[Stage]) -> str:
     for kind in dict.fromkeys(stage.about["type"] for stage in stages):
         own = [stage.about for stage in stages if stage.about["type"] == kind]
         updates = sorted({int(about["updates"]) for about in own})
-        data = ", ".join(dict.fromkeys(str(about["data"]["name"]) for about in own))
+        named = [part for about in own for part in str(about["data"]["name"]).split(" and ")]
+        data = ", ".join(dict.fromkeys(named))
         batches = sorted({int(about["settings"]["batch"]) for about in own})
         parts.append(f"{kind}: {_numbers(updates)} updates of {_numbers(batches)} samples on {data}")
     return (

@@ -91,10 +91,12 @@ def training(panels: Mapping[str, Mapping[str, Sequence[Curve]]], slug: str, acr
 
 def _decades(axes: object, low: float, high: float) -> None:
     """Plain numbers on a logarithmic axis: its decades, and steps between where there are fewer than two."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     few = math.log10(high / low) < 1.5
     axis = axes.yaxis  # type: ignore[attr-defined]
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=6))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_major_formatter(
+        FuncFormatter(lambda x, _: f"{x:g}" if x >= 0.01 else f"{x:.0e}".replace("e-0", "e-"))
+    )
     axis.set_minor_formatter(NullFormatter())
