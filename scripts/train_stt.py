@@ -17,6 +17,7 @@ import threading
 from pathlib import Path
 
 from corrbench import ablation
+from corrbench.ablation_check import check_seed
 
 ROOT = Path(__file__).parents[1]
 THREE = (
@@ -31,7 +32,8 @@ THREE = (
 def main() -> int:
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     words.add_argument("--schedule", default="small")
-    words.add_argument("--task", default=str(ROOT / "tasks" / "davis.py"))
+    words.add_argument("--task", action="append", help="evaluate on these (default: davis, badja, synthetic)")
+    words.add_argument("-o", "--override", action="append", default=[], help="as of corrbench ablate")
     words.add_argument("--seeds", type=int, default=3, help="of the five main variants")
     words.add_argument("--data", type=Path)
     words.add_argument("--device")
@@ -39,9 +41,11 @@ def main() -> int:
     words.add_argument("--report", type=Path, default=Path("reports/ablation"))
     words.add_argument("--minutes", type=float, help="stop after so many minutes, everything saved")
     words.add_argument("--dry-run", action="store_true")
+    words.add_argument("--check-seed", type=int, help="train this seed of the full method again and compare its score")
     given = words.parse_args()
     method = str(ROOT / "methods" / "stt.py")
     seeds = dict.fromkeys(THREE, given.seeds)
+    tasks = given.task or [str(ROOT / "tasks" / f"{name}.py") for name in ("davis", "badja", "synthetic")]
     if given.dry_run:
         from corrbench.provenance import choose_device
 
@@ -57,17 +61,25 @@ def main() -> int:
         timer.daemon = True
         timer.start()
     try:
-        result = ablation.ablate(
-            method, given.task, seeds=seeds, schedule=given.schedule, data=given.data, device=given.device,
-            out=given.out, report=given.report, sample=False,
-        )  # fmt: skip
+        if given.check_seed is not None:
+            found = check_seed(
+                method, tasks[0], schedule=given.schedule, report=given.report, seed=given.check_seed, data=given.data,
+                device=given.device, out=given.out / "check-seed", overrides=given.override, sample=False,
+            )  # fmt: skip
+            print(found.line())
+            return 0 if found.holds else 1
+        for task in tasks:
+            result = ablation.ablate(
+                method, task, seeds=seeds, schedule=given.schedule, data=given.data, device=given.device,
+                out=given.out, report=given.report, overrides=given.override, sample=False,
+            )  # fmt: skip
+            print(result.files[0].read_text(encoding="utf-8"))
     except KeyboardInterrupt:
         print("stopped; run the same command again, it goes on from here", file=sys.stderr)
         return 3
     except ValueError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    print(result.files[0].read_text(encoding="utf-8"))
     return 0
 
 
