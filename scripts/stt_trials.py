@@ -1,4 +1,4 @@
-"""What was tried before STT's schedules `small` and `brief` were settled: 100 updates of each step, on the synthetic benchmark.
+"""What was tried before STT's schedules were settled: 100 updates of each step, on the synthetic benchmark.
 
     CORRBENCH_DATA=/data corrbench ablate scripts/stt_trials.py tasks/synthetic.py --schedule trial --report reports/trials
 
@@ -7,10 +7,10 @@ One seed each, in the order in which they were tried; no evaluation video was lo
 
 _base_ = "../methods/stt.py"
 
-schedules = dict(
-    _delete_=True,
-    trial={
-        "method.protocol": dict(name="stt", resize="short 240", radius=6),
+schedules = {
+    "_delete_": True,
+    "trial": {
+        "method.protocol": {"name": "stt", "resize": "short 240", "radius": 6},
         "training.0.dataset.folders": ["images-1k-192", "DAVIS-train-256"],
         "training.0.updates": 100,
         "training.0.batch": 64,
@@ -28,7 +28,7 @@ schedules = dict(
         "training.1.crop": 96,
         "training.1.radii": (5, 3),
     },
-)
+}
 
 ablations = {
     "_delete_": True,
