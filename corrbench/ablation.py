@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corrbench import config, plan, plugins
+from corrbench import config, plan, plugins, run_weights
 from corrbench.ablation_questions import asked
 from corrbench.ablation_study import FULL, write
 from corrbench.ablation_table import Row, rows_of
@@ -256,7 +256,7 @@ def _settings(data: Mapping[str, Any], schedule: str | None, given: Mapping[str,
     )
 
 
-def weights_of(variant: Variant, trained: Any) -> plan.Weights:
+def weights_of(variant: Variant, trained: Any) -> run_weights.Weights:
     """A training run's weights as a run's plan takes them, named after the variant, schedule and seed."""
     name = f"{variant.name}, {trained.info['schedule'] or 'as written'} schedule, seed {variant.seed}"
-    return plan.weights_from(name, trained, None if variant.name == FULL else variant.name)
+    return run_weights.of_training(name, trained, None if variant.name == FULL else variant.name)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from corrbench import plugins
-from corrbench.plan import Plan, Weights, make
+from corrbench.plan import Plan, make
 from corrbench.provenance import Numerics, choose_device
 from corrbench.record import Record
+from corrbench.run_weights import Weights
 from corrbench.runner import Progress, execute
 from corrbench.store import parse_size
 

@@ -105,7 +105,7 @@ class LabelPropagation:
         self.most_neighbours: dict[Search, int] = {}
 
     def prepare(self, numerics: Numerics, weights: Any = None) -> None:
-        """Build the backbone on the device, once, and load its weights (a `plan.Weights`), checked by sha256."""
+        """Build the backbone on the device, once, and load its weights (a `run_weights.Weights`), checked by sha256."""
         if self.backbone is not None:
             return
         from corrbench import zoo

@@ -8,36 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corrbench import __version__, config, plugins
+from corrbench import __version__, config, plugins, run_weights
 from corrbench.protocol import Protocol, preset
 from corrbench.provenance import Numerics
 from corrbench.registry import DATASETS, METHODS, TASKS, build, lookup
+from corrbench.run_weights import Weights
 from corrbench.words import did_you_mean
 
 BLOCKS = {"method": "method", "training": "method", "task": "task", "protocol": "protocol"}
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The weights a run uses: where they lie, their sha256, and what they are called. All None without weights."""
-
-    name: str | None = None
-    path: Path | None = None
-    sha256: str | None = None
-    licence: str | None = None
-    trained: Mapping[str, Any] | None = None  # stages, schedule, seed: for weights of our own training
-    variant: str = (
-        ""  # appended to the name of a method that runs with them: the weights that corrbench ships
-    )
-    to_train: tuple[
-        str, ...
-    ] = ()  # a line a stage that is still missing; the key is final once they are trained
-
-    def as_dict(self) -> dict[str, Any] | None:
-        if self.name is None:
-            return None
-        trained = {"trained": dict(self.trained)} if self.trained else {}
-        return {"name": self.name, "sha256": self.sha256, "licence": self.licence} | trained
 
 
 @dataclass(frozen=True)
@@ -193,7 +171,7 @@ def make(
     )
     if weights is None:
         training = {"root": data, "device": numerics.device, "sample": sample}
-        weights = settle_weights(method_data, built_method.needs_checkpoint, schedule, seed, training)
+        weights = run_weights.settle(method_data, built_method.needs_checkpoint, schedule, seed, training)
     label = label or weights.variant or None
     dataset = built_task.dataset
     # What is resolved says the representation; the protocol and the weights' content have digest parts of their own.
@@ -216,7 +194,7 @@ def make(
             f"{data_label(dataset)}@{dataset.digest()[:8]}",
             f"{task_file.name}.{built_task.kind}.v{built_task.version}",
             f"{name}@{config.digest(method_part)[:8]}",
-            f"weights:{_weights_words(weights)}",
+            f"weights:{weights.words}",
             f"{settled.name}.v{settled.version}:{settled.signature()}",
             f"{numerics.signature()}",
             f"corrbench:{__version__}",
@@ -258,66 +236,6 @@ def settle_path(numerics: Numerics) -> Numerics:
     from corrbench.propagation import choose_method
 
     return replace(numerics, path=choose_method(numerics.device, numerics.path))
-
-
-def settle_weights(
-    method_data: Mapping[str, Any],
-    checkpoint: str | None,
-    schedule: str | None,
-    seed: int,
-    training: Mapping[str, Any],
-) -> Weights:
-    """The weights of a method: trained under `schedule` where one is given, else the zoo's `checkpoint`, else none.
-
-    `ValueError` in one sentence where a checkpoint cannot be had; for a method with stages it also says how to train.
-    """
-    if schedule is not None:
-        return trained_weights(method_data, schedule, seed, training)
-    if checkpoint is None:
-        return Weights()
-    from corrbench import zoo
-
-    try:
-        found = zoo.locate(checkpoint)
-    except zoo.CheckpointMissing as error:
-        schedules = ", ".join(method_data.get("schedules", {}))
-        if not method_data.get("training") or not schedules:
-            raise
-        raise ValueError(f"{error}; or train it here with --schedule ({schedules})") from None
-    return Weights(checkpoint, found.path, found.sha256, found.licence, found.trained, variant=found.variant)
-
-
-def trained_weights(
-    method_data: Mapping[str, Any], schedule: str, seed: int, training: Mapping[str, Any]
-) -> Weights:
-    """Weights of our own training: those in the cache, or lines of what is still to train (`to_train`)."""
-    from corrbench.training import cache
-
-    stages = cache.plan(method_data, schedule=schedule, seed=seed, estimate=True, **training)
-    name = f"{schedule} schedule, seed {seed}"
-    if not all(stage.cached for stage in stages):
-        return Weights(name=name, to_train=tuple(stage.line() for stage in stages if not stage.cached))
-    done = cache.train_missing(method_data, schedule=schedule, seed=seed, progress=False, **training)
-    return weights_from(name, done)
-
-
-def weights_from(name: str, trained: Any, ablation: str | None = None) -> Weights:
-    """A training run's result (`training.cache.Trained`) as the weights of a run, with what a record keeps of it."""
-    kept = ("type", "digest", "updates", "data", "device", "sha256")
-    about = {
-        "schedule": trained.info["schedule"],
-        "seed": trained.info["seed"],
-        "ablation": ablation,
-        "synthetic": trained.info["synthetic"],
-        "stages": [{key: stage[key] for key in kept} for stage in trained.info["stages"]],
-    }
-    return Weights(name, trained.path, trained.sha256, "that of the training data", about)
-
-
-def _weights_words(weights: Weights) -> str:
-    if weights.to_train:
-        return "to be trained"
-    return weights.sha256[:8] if weights.sha256 else "none"
 
 
 def data_label(dataset: Any) -> str:

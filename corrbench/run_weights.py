@@ -1,0 +1,94 @@
+"""Which weights a run uses: a checkpoint of the zoo, the result of training here, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a run's weights lie, their sha256, and what they are called. All None without weights.
+
+    `trained` (stages, schedule, seed) is of weights of our own training. `variant` is appended to the name of a method that
+    runs with them: those that corrbench ships. `to_train` has a line a stage that is still missing; the run's key is
+    final once they are trained.
+    """
+
+    name: str | None = None
+    path: Path | None = None
+    sha256: str | None = None
+    licence: str | None = None
+    trained: Mapping[str, Any] | None = None
+    variant: str = ""
+    to_train: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any] | None:
+        """What a record keeps."""
+        if self.name is None:
+            return None
+        trained = {"trained": dict(self.trained)} if self.trained else {}
+        return {"name": self.name, "sha256": self.sha256, "licence": self.licence} | trained
+
+    @property
+    def words(self) -> str:
+        """What a signature says."""
+        if self.to_train:
+            return "to be trained"
+        return self.sha256[:8] if self.sha256 else "none"
+
+
+def settle(
+    method_data: Mapping[str, Any],
+    checkpoint: str | None,
+    schedule: str | None,
+    seed: int,
+    training: Mapping[str, Any],
+) -> Weights:
+    """The weights of a method: trained under `schedule` where one is given, else the zoo's `checkpoint`, else none.
+
+    `ValueError` in one sentence where a checkpoint cannot be had; for a method with stages it also says how to train.
+    """
+    if schedule is not None:
+        return _trained(method_data, schedule, seed, training)
+    if checkpoint is None:
+        return Weights()
+    from corrbench import zoo
+
+    try:
+        found = zoo.locate(checkpoint)
+    except zoo.CheckpointMissing as error:
+        schedules = ", ".join(method_data.get("schedules", {}))
+        if not method_data.get("training") or not schedules:
+            raise
+        raise ValueError(f"{error}; or train it here with --schedule ({schedules})") from None
+    return Weights(checkpoint, found.path, found.sha256, found.licence, found.trained, variant=found.variant)
+
+
+def _trained(
+    method_data: Mapping[str, Any], schedule: str, seed: int, training: Mapping[str, Any]
+) -> Weights:
+    """Weights of our own training: those in the cache, or lines of what is still to train (`to_train`)."""
+    from corrbench.training import cache
+
+    stages = cache.plan(method_data, schedule=schedule, seed=seed, estimate=True, **training)
+    name = f"{schedule} schedule, seed {seed}"
+    if not all(stage.cached for stage in stages):
+        return Weights(name=name, to_train=tuple(stage.line() for stage in stages if not stage.cached))
+    done = cache.train_missing(method_data, schedule=schedule, seed=seed, progress=False, **training)
+    return of_training(name, done)
+
+
+def of_training(name: str, trained: Any, ablation: str | None = None) -> Weights:
+    """A training run's result (`training.cache.Trained`) as the weights of a run, with what a record keeps of it."""
+    kept = ("type", "digest", "updates", "data", "device", "sha256")
+    about = {
+        "schedule": trained.info["schedule"],
+        "seed": trained.info["seed"],
+        "ablation": ablation,
+        "synthetic": trained.info["synthetic"],
+        "stages": [{key: stage[key] for key in kept} for stage in trained.info["stages"]],
+    }
+    return Weights(name, trained.path, trained.sha256, "that of the training data", about)
