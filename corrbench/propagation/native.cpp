@@ -12,11 +12,14 @@
 // among the best. A test on the first coordinates drops most keys, one on all of them most others, and what is left is
 // scored by the code of the fp32 search: the result is the same bit for bit. A query with more such keys than its list
 // holds goes through the fp32 search.
+#include <functional>
+
 #include "native_record.h"
 
 namespace {
 
-constexpr int BAND = 9;  // tiles side by side that see a frame together
+constexpr int BAND = 16;  // tiles side by side that see a frame together
+constexpr int AHEAD = 2;  // groups of keys from what is multiplied to what is fetched
 constexpr uint32_t HALF = (uint64_t(1) << LANES) - 1;
 
 struct Frame {
@@ -117,6 +120,9 @@ struct Band {  // tiles of one row
     struct Offset { int dy, dx; uint32_t seen; };  // of keys in the window of a tile's queries
     std::vector<Offset> offsets;
     Keys whole, left;
+    struct Candidate { float upper; Key key; };
+    std::vector<Candidate> candidates;
+    std::vector<Key> some;
     std::vector<std::pair<float, int32_t>> best;
     size_t asked = 0, kept = 0, tick = 0;  // of the first test
 
@@ -237,25 +243,25 @@ struct Band {  // tiles of one row
 
     // The keys that WIDE vectors see, from vector FROM on; f < 0: of several frames.
     template <Form FORM, int WIDE, int FROM>
-    void scan_for(Tile &tile, int f, const std::vector<Key> &some) {
+    void scan_for(Tile &tile, int f, const std::vector<Key> &keys) {
         const float *query = tile.query + FROM * LANES;
-        const float *both[2][GROUP];  // rows of this group and the next
-        auto place = [&](const Key *key, const float **rows) {
+        const float *rows[GROUP], *next[GROUP];
+        auto place = [&](const Key *key, const float **to) {
             for (int n = 0; n < GROUP; n++)
-                rows[n] = f < 0 ? row(FORM, s.context[key[n].cell / cells], key[n].cell % cells)
-                                : row(FORM, s.context[f], key[n].cell);
+                to[n] = f < 0 ? row(FORM, s.context[key[n].cell / cells], key[n].cell % cells)
+                              : row(FORM, s.context[f], key[n].cell);
         };
-        if (some.size()) place(some.data(), both[0]);
-        int now = 0;
-        for (const Key *key = some.data(), *end = key + some.size(); key < end; key += GROUP, now ^= 1) {
-            const float **rows = both[now], **next = both[now ^ 1];
-            place(key + GROUP < end ? key + GROUP : key, next);
+        for (const Key *key = keys.data(), *end = key + keys.size(); key < end; key += GROUP) {
+            place(key, rows);
+            place(std::min(key + AHEAD * GROUP, end - GROUP), next);
             Floats sum[GROUP][WIDE] = {};
             multiply<WIDE, float>(query, rows, next, 0, FORM == EXACT ? s.channels : FORM == FIRST ? FACTS : TAIL, sum);
             if (FORM != EXACT) add_bytes<FORM>(query, rows, next, sum);
             uint32_t hits[GROUP], any = 0;
+#pragma GCC unroll 8
             for (int n = 0; n < GROUP; n++) {
                 hits[n] = 0;
+#pragma GCC unroll 2
                 for (int j = 0; j < WIDE; j++) {
                     const Floats floor = load<Floats>(tile.floor + (FROM + j) * LANES);
                     hits[n] |= reaching(sum[n][j], floor) << ((FROM + j) * LANES);
@@ -263,61 +269,86 @@ struct Band {  // tiles of one row
                 any |= hits[n] &= key[n].seen;
             }
             if (!any) continue;
-            alignas(64) float value[GROUP][WIDE * LANES];
-            std::memcpy(value, sum, sizeof value);
-            for (int n = 0; n < GROUP; n++)
-                if (FORM == FIRST)
-                    left.add({key[n].cell, hits[n]});
-                else
-                    for (uint32_t rest = hits[n]; rest; rest &= rest - 1) {
-                        const int l = __builtin_ctz(rest), its = key[n].cell + std::max(f, 0) * cells;
-                        take<FORM>(tile, l, value[n][l - FROM * LANES], rows[n], its);
-                    }
+            for (int n = 0; n < GROUP; n++) {
+                if (!hits[n]) continue;
+                if (FORM == FIRST) left.add({key[n].cell, hits[n]});
+                else take<FORM>(tile, query, sum[n], FROM * LANES, hits[n], rows[n], key[n].cell + std::max(f, 0) * cells);
+            }
+        }
+    }
+
+    template <Form FORM, int WIDE>
+    void take(Tile &tile, const float *query, const Floats (&sum)[WIDE], int from, uint32_t hits, const float *record,
+              int32_t its) {
+        alignas(64) float upper[WIDE * LANES], lower[WIDE * LANES];
+        for (int j = 0; j < WIDE; j++) {
+            Floats error = {};
+            for (int w = NORM; w <= WHOLE && FORM != EXACT; w++)
+                error += load<Floats>(query + w * TILE + j * LANES) * record[w];
+            store(upper + j * LANES, sum[j]);
+            store(lower + j * LANES, sum[j] - 2 * error);
+        }
+        for (; hits; hits &= hits - 1) {
+            const int l = __builtin_ctz(hits), at = l - from;
+            if (FORM == EXACT) tile.lists[l].add_exact(upper[at], its, s.k, tile.floor[l]);
+            else tile.lists[l].add_approximate(lower[at], upper[at], its, s.k, s.capacity, tile.floor[l]);
         }
     }
 
     template <Form FORM, int WIDE>
     void add_bytes(const float *query, const float *const *rows, const float *const *next, Floats (&sum)[GROUP][WIDE]) {
         Ints bytes[GROUP][WIDE];
+#pragma GCC unroll 8
         for (int n = 0; n < GROUP; n++)
+#pragma GCC unroll 2
             for (int j = 0; j < WIDE; j++) bytes[n][j] = load<int32_t>(rows[n] + (FORM == FIRST ? SOME : ALL)) - Ints{};
         const int end = FORM == FIRST ? std::min(CODES + PREFIX, s.words) : s.words;
         multiply<WIDE, int32_t>(query, rows, next, CODES, end, bytes);
+#pragma GCC unroll 8
         for (int n = 0; n < GROUP; n++)
+#pragma GCC unroll 2
             for (int j = 0; j < WIDE; j++) {
                 const Floats scale = load<Floats>(query + SCALE * TILE + j * LANES);
                 sum[n][j] += __builtin_convertvector(bytes[n][j], Floats) * rows[n][SCALE] * scale;
             }
     }
 
-    template <Form FORM>
-    void take(Tile &tile, int l, float value, const float *record, int32_t its) {
-        if (FORM == EXACT) return tile.lists[l].add_exact(value, its, s.k, tile.floor[l]);
-        float error = 0;
-        for (int w = NORM; w <= WHOLE; w++) error += tile.query[w * TILE + l] * record[w];
-        tile.lists[l].add_approximate(value - 2 * error, value, its, s.k, s.capacity, tile.floor[l]);
-    }
-
-    // What can still matter is scored, and what was too much searched again, by the fp32 code.
+    // What can still matter is scored by the fp32 code: first what looks best, for a floor that leaves fewer of the rest.
+    // A query with too much of it is searched again.
     void rescore(Tile &tile) {
         uint32_t failed = 0;
-        std::vector<Key> some;
+        float cut[TILE];
+        candidates.clear();
         for (int l = 0; l < TILE; l++) {
             List &list = tile.lists[l];
             if (!tile.holds(s, l)) continue;
-            if (list.failed) failed |= 1u << l, redone++;
-            else list.drop(tile.floor[l]);
-            for (int n = 0; n < list.size && !list.failed; n++) some.push_back({list.key[n], 1u << l});
+            if (list.failed) {
+                failed |= 1u << l, redone++;
+                continue;
+            }
+            list.drop(tile.floor[l]);
+            for (int n = 0; n < list.size; n++) candidates.push_back({list.score[n], {list.key[n], 1u << l}});
+            cut[l] = -INFINITY;
+            if (list.size <= s.k) continue;
+            std::nth_element(list.score, list.score + s.k - 1, list.score + list.size, std::greater<float>());
+            cut[l] = list.score[s.k - 1];
         }
-        std::sort(some.begin(), some.end(), [](Key a, Key b) { return a.cell < b.cell; });
-        left.clear();
-        for (size_t n = 0, end; n < some.size(); n = end) {
-            for (end = n + 1; end < some.size() && some[end].cell == some[n].cell; end++) some[n].seen |= some[end].seen;
-            left.add(some[n]);
-        }
-        left.pad();
         start(tile, ~0u, false);
-        scan<EXACT>(tile, -1, left);
+        for (bool first : {true, false}) {
+            some.clear();
+            for (const Candidate &c : candidates) {
+                const int l = __builtin_ctz(c.key.seen);
+                if (first ? !(c.upper < cut[l]) : c.upper < cut[l] && !(c.upper < tile.floor[l])) some.push_back(c.key);
+            }
+            std::sort(some.begin(), some.end(), [](Key a, Key b) { return a.cell < b.cell; });
+            left.clear();
+            for (size_t n = 0, end; n < some.size(); n = end) {
+                for (end = n + 1; end < some.size() && some[end].cell == some[n].cell;) some[n].seen |= some[end++].seen;
+                left.add(some[n]);
+            }
+            left.pad();
+            scan<EXACT>(tile, -1, left);
+        }
         if (failed) search(&tile, 1, failed, false);
     }
 

@@ -74,8 +74,7 @@ inline void multiply(const float *queries, const float *const *keys, const float
     for (int n = 0; n < GROUP; n++)
 #pragma GCC unroll 2
         for (int j = 0; j < WIDE; j++) sum[n][j] = sums[n][j];
-    for (int c = from; c < to; c++) {
-        if (c % 2 == 0) __builtin_prefetch(next[c / 2 % GROUP] + c / 16 * 16);
+    auto step = [&](int c) {
         Vector query[WIDE];
 #pragma GCC unroll 2
         for (int j = 0; j < WIDE; j++) query[j] = load<Vector>(queries + c * TILE + j * LANES);
@@ -85,7 +84,14 @@ inline void multiply(const float *queries, const float *const *keys, const float
 #pragma GCC unroll 2
             for (int j = 0; j < WIDE; j++) sum[n][j] = multiply_add(sum[n][j], query[j], key);
         }
+    };
+    int c = from;
+    for (; c + 1 < to; c += 2) {
+        __builtin_prefetch(next[c / 2 % GROUP] + c / 16 * 16, 0, 2);
+        step(c);
+        step(c + 1);
     }
+    if (c < to) step(c);
 #pragma GCC unroll 8
     for (int n = 0; n < GROUP; n++)
 #pragma GCC unroll 2
