@@ -187,7 +187,9 @@ def _principal_directions(vectors: Tensor, stride: int) -> tuple[Tensor, float]:
     channels = len(directions)
     wide = directions.double()
     defect = float(torch.linalg.matrix_norm(wide @ wide.T - torch.eye(channels, dtype=torch.float64)))
-    return torch.nn.functional.pad(directions.T, (0, stride - channels, 0, -channels % GROUP)).contiguous(), defect
+    return torch.nn.functional.pad(
+        directions.T, (0, stride - channels, 0, -channels % GROUP)
+    ).contiguous(), defect
 
 
 class Job:
