@@ -44,10 +44,10 @@ STAGES = ("decoding", "features", "neighbours", "labels", "masks", "png", "scori
 Seconds = dict[str, float]
 
 
-def timed(seconds: Seconds, stage: str, work: Callable[[], Any]) -> Any:
-    """What `work` returns; its seconds are added to `stage`."""
+def timed(seconds: Seconds, stage: str, work: Callable[..., Any], *given: Any) -> Any:
+    """What `work(*given)` returns; its seconds are added to `stage`."""
     start = time.perf_counter()
-    done = work()
+    done = work(*given)
     seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
     return done
 
@@ -94,48 +94,40 @@ def before(
     hidden = Window(protocol.mask, protocol.radius, protocol.strict, protocol.first_masked).dense(
         *maps.shape[2:]
     )
-    searched = 0
-    assert method.backbone is not None
+    objects = int(masks[0].max())
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
-        for t in chosen:
-            image = timed(seconds, "decoding", lambda t=t: np.array(sequence.frame(t)))
-            timed(
-                seconds,
-                "features",
-                lambda image=image: method.backbone(to_input(image[None], method.colour, size=size)),  # type: ignore[misc]
-            )
+
+        def features(image: np.ndarray) -> torch.Tensor:
+            assert method.backbone is not None
+            return method.backbone(to_input(image[None], method.colour, size=size))
+
+        def search(t: int) -> torch.Tensor:
             slots = list(context.of(t))
-            searched += len(slots)
-            timed(
-                seconds,
-                "neighbours",
-                lambda t=t, slots=slots: released.propagate_frame(
-                    maps[t],
-                    maps[slots].transpose(0, 1),
-                    soft[slots].transpose(0, 1),
-                    hidden,
-                    temperature=protocol.temperature,
-                    topk=protocol.topk or 1,
-                ),
+            keys, known = maps[slots].transpose(0, 1), soft[slots].transpose(0, 1)
+            return released.propagate_frame(
+                maps[t], keys, known, hidden, temperature=protocol.temperature, topk=protocol.topk or 1
             )
-            found = timed(seconds, "masks", lambda t=t: _enlarged(soft[t], sequence.size))
-            timed(
-                seconds,
-                "png",
-                lambda t=t, found=found: Image.fromarray(found, "P").save(Path(folder) / f"{t}.png"),
-            )
-            truth = timed(seconds, "scoring", lambda t=t: np.asarray(sequence.label(t)))
-            objects = int(masks[0].max())
-            timed(
-                seconds,
-                "scoring",
-                lambda t=t, truth=truth, objects=objects: davis_per_frame.jaccard_and_boundary(
-                    truth[None], masks[t : t + 1], objects
-                ),
-            )
+
+        def write(mask: np.ndarray) -> None:
+            Image.fromarray(mask, "P").save(Path(folder) / "mask.png")
+
+        def score(t: int) -> None:
+            truth = np.asarray(sequence.label(t))
+            davis_per_frame.jaccard_and_boundary(truth[None], masks[t : t + 1], objects)
+
+        for t in chosen:
+            timed(seconds, "features", features, timed(seconds, "decoding", _decoded, sequence, t))
+            timed(seconds, "neighbours", search, t)
+            timed(seconds, "png", write, timed(seconds, "masks", _enlarged, soft[t], sequence.size))
+            timed(seconds, "scoring", score, t)
+    searched = sum(len(context.of(t)) for t in chosen)
     pairs = sum(len(context.of(t)) for t in range(1, total))
     shares = {stage: total / len(chosen) for stage in seconds} | {"neighbours": pairs / searched}
     return {stage: value * shares[stage] for stage, value in seconds.items()}
+
+
+def _decoded(sequence: Sequence, t: int) -> np.ndarray:
+    return np.array(sequence.frame(t))
 
 
 def _enlarged(soft_Chw: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
