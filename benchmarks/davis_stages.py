@@ -1,6 +1,6 @@
 """Seconds by stage of DAVIS videos under STT's protocol, on the CPU: as computed here, and in released code's form.
 
-    CORRBENCH_DATA=data python benchmarks/davis_stages.py [--method methods/random_resnet18.py] [--threads 2] [--save]
+    CORRBENCH_DATA=data python benchmarks/davis_stages.py [--method methods/stt.py] [--threads 2] [--save]
 
 "After" times the package's own functions on every frame, one stage after the other: decoding, features, neighbours, labels
 (carried along them), masks (enlarged, argmax), PNG, scoring. "Before" times released code's form of the same stages on a
@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from corrbench import config, predictions, provenance, registry
+from corrbench import config, predictions, provenance, registry, run_weights
 from corrbench.backbones.colour import to_input
 from corrbench.datasets.davis import DAVIS
 from corrbench.datasets.sequence import Sequence
@@ -147,7 +147,7 @@ def table(record: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--method", default=str(Path(__file__).parents[1] / "methods" / "random_resnet18.py"))
+    parser.add_argument("--method", default=str(Path(__file__).parents[1] / "methods" / "stt.py"))
     parser.add_argument("--sequences", nargs="*", help="names; default: all that are there")
     parser.add_argument("--most", type=int, help="use the first so many frames of a sequence")
     parser.add_argument("--released-frames", type=int, default=3, help="frames a sequence in released form")
@@ -198,13 +198,9 @@ def main() -> None:
         RESULT.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _weights(method: LabelPropagation) -> Any:
-    """Weights of the method's checkpoint, None for a method without one."""
-    if not method.needs_checkpoint:
-        return None
-    raise ValueError(
-        f"checkpoint {method.needs_checkpoint}: this benchmark times methods without one; the architecture decides the time"
-    )
+def _weights(method: LabelPropagation) -> run_weights.Weights:
+    """Those that the method names in the zoo, or none."""
+    return run_weights.settle({}, method.needs_checkpoint, None, 0, {})
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def peak_mb(features: str) -> float:
 
 
 FEATURES = {"gauss": gauss_features, "smooth": smooth_features}
-REAL = ("random_resnet18", "mobilenetv2")  # 256 channels of an untrained network; 96 of a trained one
+REAL = ("random_resnet18", "stt", "mobilenetv2")  # 256 channels, untrained and trained; 96, trained
 SEQUENCE = "dance-twirl"
 
 
@@ -187,7 +187,7 @@ def features(name: str, sequence: str = SEQUENCE) -> Tensor:
 
 
 @pytest.mark.skipif(not native.available(), reason="no C++ compiler on this machine")
-@pytest.mark.parametrize("name", [*FEATURES, REAL[0]])
+@pytest.mark.parametrize("name", [*FEATURES, *REAL[:2]])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ratio(name: str, threads: int) -> None:
     if threads > (os.cpu_count() or 1):
