@@ -41,7 +41,9 @@ def main() -> int:
     words.add_argument("--report", type=Path, default=Path("reports/ablation"))
     words.add_argument("--minutes", type=float, help="stop after so many minutes, everything saved")
     words.add_argument("--dry-run", action="store_true")
-    words.add_argument("--check-seed", type=int, help="train this seed of the full method again and compare its score")
+    words.add_argument(
+        "--check-seed", type=int, help="train this seed of the full method again and compare its score"
+    )
     given = words.parse_args()
     method = str(ROOT / "methods" / "stt.py")
     seeds = dict.fromkeys(THREE, given.seeds)
