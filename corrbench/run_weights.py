@@ -83,12 +83,14 @@ def _trained(
 
 def of_training(name: str, trained: Any, ablation: str | None = None) -> Weights:
     """A training run's result (`training.cache.Trained`) as the weights of a run, with what a record keeps of it."""
-    kept = ("type", "digest", "updates", "data", "device", "sha256")
-    about = {
-        "schedule": trained.info["schedule"],
-        "seed": trained.info["seed"],
-        "ablation": ablation,
-        "synthetic": trained.info["synthetic"],
-        "stages": [{key: stage[key] for key in kept} for stage in trained.info["stages"]],
-    }
+    about = training_kept({**trained.info, "ablation": ablation})
     return Weights(name, trained.path, trained.sha256, "that of the training data", about)
+
+
+def training_kept(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record keeps of a training run (`Trained.info`) or of a shipped file (`shipped.header`)."""
+    kept = ("type", "digest", "updates", "data", "device", "sha256")
+    return {
+        **{key: about[key] for key in ("schedule", "seed", "ablation", "synthetic")},
+        "stages": [{key: stage[key] for key in kept} for stage in about["stages"]],
+    }

@@ -9,9 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from corrbench.run_weights import training_kept
+
 FOLDER = Path(__file__).parent / "checkpoints"
 FIELD = "corrbench"  # of the safetensors header's metadata: JSON
-_KEPT = ("type", "digest", "updates", "data", "device", "sha256")  # of a stage, in a record
 
 
 def header(path: Path | str) -> dict[str, Any]:
@@ -32,9 +33,5 @@ def header(path: Path | str) -> dict[str, Any]:
 
 
 def training_of(path: Path | str) -> dict[str, Any]:
-    """Schedule, seed, ablation and stages of a shipped file, in the form in which a record keeps those of a training run."""
-    about = header(path)
-    return {
-        **{key: about[key] for key in ("schedule", "seed", "ablation", "synthetic")},
-        "stages": [{key: stage[key] for key in _KEPT} for stage in about["stages"]],
-    }
+    """What a record keeps of the training behind a shipped file."""
+    return training_kept(header(path))

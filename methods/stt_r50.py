@@ -71,7 +71,7 @@ training = [
 # -o 'training.1.dataset.folders=["mine"]'.
 schedules = {
     "paper": {},
-    # As in stt.py: one CPU core, about an hour in all.
+    # As in stt.py; several times as long with this depth, and not run.
     "small": {
         "training.0.dataset.folders": ["images-1k-192", "DAVIS-train-256"],
         "training.0.updates": 400,

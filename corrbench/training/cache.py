@@ -7,7 +7,6 @@ means finished), `log.csv`, and `checkpoint.pt` while the stage is under way.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import math
 import os
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 
 from corrbench import config, provenance
+from corrbench.record import sha256
 from corrbench.registry import STAGES, build
 from corrbench.training import checkpoint, distributed, loop, speed
 from corrbench.training.journal import Journal
@@ -123,12 +123,6 @@ def finished(folder: Path) -> dict[str, Any]:
             f"{folder}: weights.safetensors was changed after training; delete the folder to train again"
         )
     return about
-
-
-def sha256(path: Path) -> str:
-    """sha256 of a file, 64 hex digits."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _train_one(
