@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from corrbench.hashing import sha256
+
 SCHEMA = 1
 NAME = "record.json"
 TEXT_COLUMNS = frozenset({"sequence", "object", "joint", "class", "frame"})  # all others are numbers
@@ -219,12 +221,6 @@ def read_table(path: Path) -> Table:
         name: np.array(values) if name in TEXT_COLUMNS else _numbers(path, name, values)
         for name, values in zip(names, zip(*rows, strict=True), strict=True)
     }
-
-
-def sha256(path: Path) -> str:
-    """sha256 of a file, 64 hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomic(path: Path, data: bytes) -> None:

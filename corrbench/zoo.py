@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corrbench import shipped
+from corrbench import hashing, shipped
 from corrbench.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -234,8 +234,7 @@ def missing(known: Entry, target: Path, why: str) -> str:
 
 def verify(known: Entry, path: Path) -> str:
     """sha256 of the file, after comparing it (or md5) with what is public; `ValueError` names both where they differ."""
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = hashing.sha256(path)
     found, expected, kind = sha256, known.sha256 or known.sha256_prefix, "sha256"
     if not expected and known.md5_prefix:
         with open(path, "rb") as file:
@@ -269,8 +268,7 @@ def load_into(module: torch.nn.Module, name: str | None, path: Path | str, sha25
 
     path = Path(path)
     if sha256 is not None:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = hashing.sha256(path)
         if found != sha256:
             raise ValueError(f"{path} has changed: its sha256 is {found}, expected {sha256}")
     entries, maps = _zoo()

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from corrbench.hashing import sha256
+
 
 def file_digest(path: Path) -> str:
     """sha256 of a file's bytes; `ValueError` naming it where it cannot be read."""
     try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise ValueError(
             f"{path}: cannot be read ({error.strerror}); `corrbench data verify` says more"

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from corrbench import config, provenance
-from corrbench.record import sha256
+from corrbench.hashing import sha256
 from corrbench.registry import STAGES, build
 from corrbench.training import checkpoint, distributed, loop, speed
 from corrbench.training.journal import Journal
