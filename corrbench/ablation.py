@@ -7,6 +7,7 @@ same command after an interruption goes on where it stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from corrbench.record import Record
 from corrbench.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from corrbench.training.cache import StagePlan
+    from corrbench.training.cache import StagePlan, Trained
 
 Say = Callable[[str], None]
 Run = Callable[[plan.Plan], Record]
@@ -177,22 +178,11 @@ def ablate(
     from corrbench.training import cache, loop
 
     where = api.numerics(device).device
-    common: dict[str, Any] = {"overrides": overrides, "data": data, "sample": sample}
-    found = variants(
-        method,
-        only=only,
-        seeds=seeds,
-        seed=seed,
-        schedule=schedule,
-        device=where,
-        estimate=progress,
-        **common,
-    )
+    common: dict[str, Any] = {"schedule": schedule, "overrides": overrides, "data": data, "sample": sample}
+    found = variants(method, only=only, seeds=seeds, seed=seed, device=where, estimate=progress, **common)
     for line in describe(found):
         say(line)
     file = config.load(plugins.find("methods", str(method)), "method")
-    given = plan.split_overrides(overrides)["method"]
-    scheduled = file.data.get("schedules", {}).get(schedule, {})  # a schedule may change the method too
     records: dict[tuple[str, int], Record] = {}
     reasons: dict[str, str] = {v.name: v.skipped for v in found if v.skipped}
     notes: dict[str, None] = {}
@@ -200,19 +190,15 @@ def ablate(
         if variant.skipped:
             continue
         try:
-            trained = cache.train_missing(
-                file.data, schedule=schedule, changes=given | variant.changes, seed=variant.seed, root=data,
-                device=where, sample=sample, progress=progress, say=lambda text: None,
+            trained, planned = trained_plan(
+                variant, method, task, protocol=protocol, out=out, device=device, autocast=autocast, memory=memory,
+                progress=progress, say=lambda text: None,
+                label=f"{variant.name} {schedule or 'as-written'} s{variant.seed}", **common,
             )  # fmt: skip
         except loop.Diverged as error:
             reasons[variant.name] = f"seed {variant.seed}: {error}"
             say(f"{variant.name}, {reasons[variant.name]}")
             continue
-        planned = api.plan(
-            method, task, protocol=protocol, overrides=overrides, data=data, sample=sample, out=out, device=device,
-            autocast=autocast, memory=memory, weights=weights_of(variant, trained), changes=scheduled | variant.changes,
-            label=plan.slug(f"{variant.name} {schedule or 'as-written'} s{variant.seed}"),
-        )  # fmt: skip
         for text in (*trained.notes, *planned.notes):
             if text not in notes:
                 say(text)
@@ -241,8 +227,48 @@ def ablate(
     stages = [
         s.folder for s in cache.unique([v.stages for v in found]) if (s.folder / "stage.json").is_file()
     ]
+    given = plan.split_overrides(overrides)["method"]
     files = write(result, Path(report), stages, _settings(file.data, schedule, given))
     return Ablation(**{**vars(result), "files": tuple(files)})
+
+
+def trained_plan(
+    variant: Variant,
+    method: str | Path,
+    task: str | Path,
+    *,
+    label: str,
+    schedule: str | None = None,
+    overrides: Sequence[str] = (),
+    data: str | Path | None = None,
+    sample: bool = True,
+    device: str | None = None,
+    stages: AbstractContextManager[None] | None = None,
+    progress: bool = True,
+    say: Say = print,
+    **settings: Any,
+) -> tuple[Trained, plan.Plan]:
+    """Train what a variant lacks and plan its evaluation with those weights; nothing is evaluated.
+
+    `stages` is entered while training (it may say where stages are cached), `settings` are the rest of `api.plan`'s.
+    `loop.Diverged` where the loss became NaN.
+    """
+    from corrbench import api
+    from corrbench.training import cache
+
+    file = config.load(plugins.find("methods", str(method)), "method")
+    given = plan.split_overrides(overrides)["method"]
+    with stages or nullcontext():
+        trained = cache.train_missing(
+            file.data, schedule=schedule, changes=given | variant.changes, seed=variant.seed, root=data,
+            device=api.numerics(device).device, sample=sample, progress=progress, say=say,
+        )  # fmt: skip
+    scheduled = file.data.get("schedules", {}).get(schedule, {})  # a schedule may change the method too
+    planned = api.plan(
+        method, task, overrides=overrides, data=data, sample=sample, device=device, label=plan.slug(label),
+        weights=weights_of(variant, trained), changes=scheduled | variant.changes, **settings,
+    )  # fmt: skip
+    return trained, planned
 
 
 def _settings(data: Mapping[str, Any], schedule: str | None, given: Mapping[str, Any]) -> str:
@@ -256,7 +282,7 @@ def _settings(data: Mapping[str, Any], schedule: str | None, given: Mapping[str,
     )
 
 
-def weights_of(variant: Variant, trained: Any) -> run_weights.Weights:
+def weights_of(variant: Variant, trained: Trained) -> run_weights.Weights:
     """A training run's weights as a run's plan takes them, named after the variant, schedule and seed."""
     name = f"{variant.name}, {trained.info['schedule'] or 'as written'} schedule, seed {variant.seed}"
     return run_weights.of_training(name, trained, None if variant.name == FULL else variant.name)

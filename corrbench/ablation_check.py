@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from corrbench import api, config, plan, plugins, runner
+from corrbench import api, runner
 from corrbench import scores as sc
-from corrbench.ablation import variants, weights_of
+from corrbench.ablation import trained_plan, variants
 from corrbench.ablation_study import FULL, Study, studies
 
 
@@ -77,35 +77,24 @@ def check_seed(
     Stages are cached below `out`, apart from all others, so that an interrupted check goes on. `ValueError` where the
     report has no such run under the same conditions.
     """
-    from corrbench.training import cache
-
-    file = config.load(plugins.find("methods", str(method)), "method")
-    where = api.numerics(device).device
-    with _cache_in(Path(out).resolve() / "cache"):
+    apart = Path(out).resolve() / "cache"
+    common: dict[str, Any] = {"schedule": schedule, "overrides": overrides, "data": data, "sample": sample}
+    with _cache_in(apart):
         (variant,) = [
             v
             for v in variants(
                 method,
                 only=[name],
                 seed=seed,
-                schedule=schedule,
-                overrides=overrides,
-                data=data,
-                sample=sample,
-                device=where,
+                device=api.numerics(device).device,
                 estimate=False,
+                **common,
             )
             if v.name == name
         ]
-        given = plan.split_overrides(overrides)["method"]
-        trained = cache.train_missing(
-            file.data, schedule=schedule, changes=given | variant.changes, seed=seed, root=data, device=where, sample=sample,
-            progress=progress, say=say,
-        )  # fmt: skip
-    scheduled = file.data.get("schedules", {}).get(schedule, {})
-    planned = api.plan(
-        method, task, protocol=protocol, overrides=overrides, data=data, sample=sample, out=out, device=device,
-        weights=weights_of(variant, trained), changes=scheduled | variant.changes, label=plan.slug(f"{name} again s{seed}"),
+    trained, planned = trained_plan(
+        variant, method, task, label=f"{name} again s{seed}", protocol=protocol, out=out, device=device,
+        stages=_cache_in(apart), progress=progress, say=say, **common,
     )  # fmt: skip
     made = runner.execute(planned)
     study = _study_of(Path(report), made, name, seed)
