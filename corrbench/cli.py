@@ -288,11 +288,13 @@ def data() -> None:
 @click.argument("name")
 @click.option("--data", "root", type=click.Path(path_type=Path), help="Data root (else $CORRBENCH_DATA).")
 @click.option("--decode", is_flag=True, help="Decode every frame too (slow).")
-def verify(name: str, root: Path | None, decode: bool) -> None:
-    """Check every file of the data set NAME (davis, jhmdb, vip, badja) against its manifest."""
+@click.option("--manifest", type=click.Path(path_type=Path), metavar="FILE",
+              help="Compare with the checksums in FILE, not with those that come with corrbench (davis).")  # fmt: skip
+def verify(name: str, root: Path | None, decode: bool, manifest: Path | None) -> None:
+    """Check every file of the data set NAME (davis, jhmdb, vip, badja, synthetic) against its manifest."""
     from corrbench.datasets import verify as verifying
 
-    text, sound = verifying.command(name, root, decode=decode)
+    text, sound = verifying.command(name, root, decode=decode, manifest=manifest)
     click.echo(text)
     sys.exit(0 if sound else 1)
 

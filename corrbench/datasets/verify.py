@@ -33,8 +33,8 @@ def verify(
     """Check a data set (davis, jhmdb, vip, badja, synthetic); `decode` decodes every frame too.
 
     `root` as for a run (`--data`, else `$CORRBENCH_DATA`). `manifest` is a file that `write_manifest` wrote from
-    a full copy; without it the one that comes with corrbench is used. `ValueError` for an unknown name, and
-    `DataMissing` where the data set is on none of the places looked at.
+    a full copy (davis); without it the one that comes with corrbench is used. `ValueError` for an unknown name and for a
+    manifest that would not be read, `DataMissing` where the data set is on none of the places looked at.
     """
     checks: dict[str, Callable[..., Report]] = {
         "davis": _davis,
@@ -46,6 +46,10 @@ def verify(
     if name.lower() not in checks:
         raise ValueError(
             f"{name!r} is not a data set that can be verified.{did_you_mean(name, list(checks))}"
+        )
+    if manifest is not None and name.lower() != "davis":
+        raise ValueError(
+            f"{manifest}: a manifest of one's own is for davis, not for {name!r}; verify it without --manifest"
         )
     return checks[name.lower()](root, decode, _manifest(name.lower(), manifest))
 
@@ -92,7 +96,22 @@ def _manifest(name: str, path: str | Path | None) -> dict[str, Any]:
         raise ValueError(f"{path}: not a manifest ({error}); write one with write_manifest") from None
     if not isinstance(data, dict) or not isinstance(data.get("sequences"), dict):
         raise ValueError(f"{path}: not a manifest (no 'sequences' in it); write one with write_manifest")
+    for sequence, entry in data["sequences"].items():
+        if not _is_entry(entry):
+            raise ValueError(
+                f"{path}: {sequence!r} is no entry of a manifest (frames, size, and a checksum for each frame and "
+                "mask); write one with write_manifest"
+            )
     return data
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether this is what `check_sequence` takes: a number of frames and, where there are any, a checksum for each."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("frames"), int):
+        return False
+    lists = [entry[key] for key in ("frame_sha256", "mask_sha256") if entry.get(key)]
+    size = entry.get("size") or [1, 1]
+    return isinstance(size, list) and len(size) == 2 and all(len(x) == entry["frames"] for x in lists)
 
 
 def _davis(root: str | Path | None, decode: bool, manifest: dict[str, Any]) -> Report:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from corrbench.cli import main
 from corrbench.datasets import DataMissing
 from corrbench.datasets.davis import official_lists
 from corrbench.datasets.verify import command, verify, write_manifest
@@ -124,6 +126,37 @@ def test_unknown_names_and_bad_manifests(tmp_path: Path, whole: tuple[Path, Path
     bad.write_text("[]")
     with pytest.raises(ValueError, match=r"m\.json: not a manifest"):
         verify("davis", whole[0], manifest=bad)
+
+
+@pytest.mark.parametrize(
+    "entry", [3, {}, {"frames": 2, "frame_sha256": ["0" * 16]}, {"frames": 2, "size": [8]}], ids=str
+)
+def test_a_manifest_with_a_bad_entry_is_refused(
+    entry: object, tmp_path: Path, whole: tuple[Path, Path]
+) -> None:
+    bad = tmp_path / "m.json"
+    bad.write_text(json.dumps({"sequences": {"dog": entry}}))
+    with pytest.raises(ValueError, match=r"m\.json: 'dog' is no entry of a manifest"):
+        verify("davis", whole[0], manifest=bad)
+
+
+def test_the_command_takes_a_manifest(whole: tuple[Path, Path], copy: Path) -> None:
+    """Altered pixels are found by the given manifest alone: the one that comes with corrbench knows other files."""
+    mask = copy / "Annotations/480p/dog/00000.png"
+    mask.write_bytes(encode(np.zeros((8, 10), np.uint8)))
+    given = ["data", "verify", "davis", "--data", str(copy.parent), "--manifest", str(whole[1])]
+    found = CliRunner().invoke(main, given)
+    assert found.exit_code == 1
+    assert f"DAMAGED {mask}: other pixels than the mask of the official release" in found.output
+    assert "120 files compared by sha256" in found.output
+    mask.write_bytes((whole[0] / mask.relative_to(copy)).read_bytes())
+    assert CliRunner().invoke(main, given).exit_code == 0
+
+
+def test_a_manifest_that_would_not_be_read_is_refused(whole: tuple[Path, Path]) -> None:
+    found = CliRunner().invoke(main, ["data", "verify", "jhmdb", "--manifest", str(whole[1])])
+    assert found.exit_code == 2
+    assert "manifest.json: a manifest of one's own is for davis, not for 'jhmdb'" in found.output
 
 
 @pytest.mark.parametrize(("name", "there", "official"), [("jhmdb", 0, 268), ("badja", 4, 7)])
