@@ -28,7 +28,7 @@ struct Frame {
 };
 
 struct Search {  // one target frame
-    int32_t h, w, channels, stride, words, k, capacity;
+    int32_t h, w, channels, stride, words, codes, end, k, capacity;  // records: words, of them bytes in [codes, end)
     int32_t frames, reaches, whole_first, pruned;
     const int32_t *reach;       // (reaches): the largest |dx| seen |dy| rows away; none: the whole frame is seen
     const int32_t *first_slot;  // (frames + 1): where the slots of a distinct frame start in `slots`
@@ -186,7 +186,7 @@ struct Band {  // tiles of one row
         if (!pruned) return inside;
         std::swap_ranges(tile.query + NORM * TILE, tile.query + (NORM + 1) * TILE, tile.query + ERROR * TILE);
         for (int l = 0; l < TILE; l++) tile.query[WHOLE * TILE + l] *= s.slack;
-        for (int w = CODES * TILE; w < words * TILE; w += LANES)
+        for (int w = s.codes * TILE; w < words * TILE; w += LANES)
             store(tile.query + w, load<Ints>(tile.query + w) ^ int32_t(0x80808080));  // adds 128: unsigned
         return inside;
     }
@@ -221,7 +221,7 @@ struct Band {  // tiles of one row
 
     // A test that drops little is left out, but for every eighth time.
     void see_pruned(Tile &tile, int f, const Keys &keys) {
-        const size_t cost = TAIL + s.words - CODES, first = FACTS + PREFIX;  // multiplications of a key
+        const size_t cost = s.end - NORM, first = s.codes - TAIL + PREFIX;  // multiplications of a key
         if (kept * cost >= asked * (cost - std::min(cost, first)) && asked && ++tick % 8) {
             scan<FULL>(tile, f, keys);
             return;
@@ -255,7 +255,7 @@ struct Band {  // tiles of one row
             place(key, rows);
             place(std::min(key + AHEAD * GROUP, end - GROUP), next);
             Floats sum[GROUP][WIDE] = {};
-            multiply<WIDE, float>(query, rows, next, 0, FORM == EXACT ? s.channels : FORM == FIRST ? FACTS : TAIL, sum);
+            multiply<WIDE, float>(query, rows, next, FORM == FULL ? NORM : 0, FORM == EXACT ? s.channels : s.codes + SCALE, sum);
             if (FORM != EXACT) add_bytes<FORM>(query, rows, next, sum);
             uint32_t hits[GROUP], any = 0;
 #pragma GCC unroll 8
@@ -301,15 +301,15 @@ struct Band {  // tiles of one row
 #pragma GCC unroll 8
         for (int n = 0; n < GROUP; n++)
 #pragma GCC unroll 2
-            for (int j = 0; j < WIDE; j++) bytes[n][j] = load<int32_t>(rows[n] + (FORM == FIRST ? SOME : ALL)) - Ints{};
-        const int end = FORM == FIRST ? std::min(CODES + PREFIX, s.words) : s.words;
-        multiply<WIDE, int32_t>(query, rows, next, CODES, end, bytes);
+            for (int j = 0; j < WIDE; j++) bytes[n][j] = load<int32_t>(rows[n] + s.codes + (FORM == FIRST ? SOME : ALL)) - Ints{};
+        const int end = FORM == FIRST ? std::min(s.codes + PREFIX, s.end) : s.end;
+        multiply<WIDE, int32_t>(query, rows, next, s.codes, end, bytes);
 #pragma GCC unroll 8
         for (int n = 0; n < GROUP; n++)
 #pragma GCC unroll 2
             for (int j = 0; j < WIDE; j++) {
-                const Floats scale = load<Floats>(query + SCALE * TILE + j * LANES);
-                sum[n][j] += __builtin_convertvector(bytes[n][j], Floats) * rows[n][SCALE] * scale;
+                const Floats scale = load<Floats>(query + (s.codes + SCALE) * TILE + j * LANES);
+                sum[n][j] += __builtin_convertvector(bytes[n][j], Floats) * rows[n][s.codes + SCALE] * scale;
             }
     }
 

@@ -13,9 +13,19 @@ import torch
 from torch import Tensor
 
 from corrbench.propagation import compiled
-from corrbench.propagation.types import Context, Neighbours, Window, as_vectors, check_count
+from corrbench.propagation.types import (
+    Context,
+    Neighbours,
+    Window,
+    as_vectors,
+    check_count,
+    frame_vectors,
+    not_finite,
+)
 
-LEADS, HEADER = 8, 16  # coordinates in fp32, and words before the bytes: see native_record.h
+FACTS = 7  # words of a record that are no coordinates: see native_record.h
+LEADS = (9, 17, 25)  # coordinates of it in fp32: as many more as hold a good part of what is left
+WORTH = 0.25  # of the rest's energy
 GROUP = 8  # directions at a time
 PRUNED_FROM = 64  # channels; with fewer the fp32 form is faster
 MOST_AT_ONCE = 8  # target frames a call: interrupts are seen between calls
@@ -34,7 +44,7 @@ class _Frame(ctypes.Structure):
 
 class _Search(ctypes.Structure):
     _fields_ = (
-        *((n, _INT) for n in ("h", "w", "channels", "stride", "words", "k", "capacity")),
+        *((n, _INT) for n in ("h", "w", "channels", "stride", "words", "codes", "end", "k", "capacity")),
         *((n, _INT) for n in ("frames", "reaches", "whole_first", "pruned")),
         *((n, _POINTER) for n in ("reach", "first_slot", "slots", "context")),
         ("target", _Frame),
@@ -46,7 +56,7 @@ class _Search(ctypes.Structure):
 
 class _Rotation(ctypes.Structure):
     _fields_ = (
-        *((n, _INT) for n in ("cells", "channels", "stride", "words", "threads")),
+        *((n, _INT) for n in ("cells", "channels", "stride", "words", "codes", "threads")),
         *((n, _POINTER) for n in ("vectors", "basis", "records")),
     )
 
@@ -137,19 +147,24 @@ class Packed:
         self.threads = threads
         _, self.channels, self.h, self.w = features.shape
         self.stride = -(-self.channels // 16) * 16
-        self.words = -(-(HEADER + -(-max(0, self.channels - LEADS) // 4)) // 16) * 16
+        self.words = self.codes = self.end = 0
         self.frames: dict[int, _Frame] = {}
         self._place: dict[int, int] = {}
         self._free = list(range(most))
         self._vectors = torch.zeros(most, self.h * self.w, self.stride)
         if pruned and most:
-            self._basis, defect = _principal_directions(as_vectors(features[:1], normalise)[0], self.stride)
+            self._basis, defect, leads = _principal_directions(
+                as_vectors(features[:1], normalise)[0], self.stride
+            )
+            self.codes = FACTS + leads
+            self.end = self.codes + -(-max(0, self.channels - leads) // 4)
+            self.words = -(-self.end // 16) * 16
             chain = (CHUNK + self.channels // CHUNK + 2) * ROUNDING  # of one coordinate of the rotation
             self.slack = 1.02 * (
                 (self.channels + 2) * ROUNDING  # the fp32 similarity
                 + defect
                 + 2 * self.channels**0.5 * chain  # a coordinate each, of query and key
-                + 160 * ROUNDING  # the bounds themselves
+                + (160 + leads) * ROUNDING  # the leads' product and the bounds themselves
             )
             self._records = torch.empty(most, self.h * self.w, self.words, dtype=torch.int32)
 
@@ -165,14 +180,15 @@ class Packed:
     def pack(self, f: int) -> _Frame:
         """Lay out frame f in its place."""
         n = self._place[f]
-        self._vectors[n, :, : self.channels] = as_vectors(self.features[f : f + 1], self.normalise, start=f)[
-            0
-        ]
+        vectors, finite = frame_vectors(self.features[f], self.normalise)
+        if not finite:
+            raise not_finite(f)
+        self._vectors[n, :, : self.channels] = vectors
         frame = _Frame(vectors=self._vectors[n].data_ptr())
         if self.pruned:
             frame.records = self._records[n].data_ptr()
             rotation = _Rotation(
-                self.h * self.w, self.channels, self.stride, self.words, self.threads,
+                self.h * self.w, self.channels, self.stride, self.words, self.codes, self.threads,
                 frame.vectors, self._basis.data_ptr(), frame.records,
             )  # fmt: skip
             if not self.library.corrbench_records(ctypes.byref(rotation)):
@@ -180,16 +196,25 @@ class Packed:
         return frame
 
 
-def _principal_directions(vectors: Tensor, stride: int) -> tuple[Tensor, float]:
-    """Orthonormal directions of falling second moment, a row each, zeros to the next GROUP; their distance from that."""
+def _principal_directions(vectors: Tensor, stride: int) -> tuple[Tensor, float, int]:
+    """Orthonormal directions of falling second moment, a row each, zeros to the next GROUP; their distance from that;
+    how many of LEADS."""
     exact = vectors.double()
-    directions = torch.linalg.eigh(exact.T @ exact).eigenvectors.flip(1).float()  # a column each
+    energies, columns = torch.linalg.eigh(exact.T @ exact)
+    rest = (
+        torch.cat([energies.flip(0).clamp(min=0), energies.new_zeros(max(LEADS))]).flip(0).cumsum(0).flip(0)
+    )
+    leads = LEADS[0]
+    for more in LEADS[1:]:
+        if rest[leads] - rest[more] < WORTH * rest[leads] or rest[leads] == 0:
+            break
+        leads = more
+    directions = columns.flip(1).float()
     channels = len(directions)
     wide = directions.double()
     defect = float(torch.linalg.matrix_norm(wide @ wide.T - torch.eye(channels, dtype=torch.float64)))
-    return torch.nn.functional.pad(
-        directions.T, (0, stride - channels, 0, -channels % GROUP)
-    ).contiguous(), defect
+    padded = torch.nn.functional.pad(directions.T, (0, stride - channels, 0, -channels % GROUP))
+    return padded.contiguous(), defect, leads
 
 
 class Job:
@@ -214,7 +239,7 @@ class Job:
         ]
         self._frames = (_Frame * len(distinct))(*(packed.frames[f] for f in distinct))
         self.search = _Search(
-            packed.h, packed.w, packed.channels, packed.stride, packed.words,
+            packed.h, packed.w, packed.channels, packed.stride, packed.words, packed.codes, packed.end,
             k, max(512, 4 * k) if packed.pruned else k,
             len(distinct), len(reach), int(window.sees_all(0)), int(packed.pruned),
             *(ctypes.addressof(a) for a in self._arrays), ctypes.addressof(self._frames),

@@ -1,7 +1,7 @@
 // What the pruned search knows of a cell: a record of 32-bit words, made by rotating its vector and rounding it to bytes.
 //
-// The first LEADS coordinates on the principal directions stay fp32; the rest are signed bytes with a scale of the
-// cell's own, four in a word. Every norm below is rounded up, so that the bounds made of them hold.
+// The first coordinates on the principal directions, the leads, stay fp32; the rest are signed bytes with a scale of
+// the cell's own, four in a word. Every norm below is rounded up, so that the bounds made of them hold.
 #pragma once
 #include <cmath>
 
@@ -9,19 +9,19 @@
 
 namespace {
 
-constexpr int LEADS = 8;
 constexpr int PREFIX = 6;  // words of bytes that the first, cheap test sees
 constexpr int CHUNK = 32;  // channels the rotation sums at a time: E pays for the bound on their rounding
 
-// Of a key: words [0, TAIL) times those of a query, summed, are the leads' product and E (below); with TAIL, also a
-// bound on what bytes after PREFIX add. A query has ERROR and NORM exchanged, and WHOLE times the search's slack:
+// Words of a record: these four, the leads, SCALE, SOME and ALL, which end at `codes`, the bytes. Words [NORM, SCALE) of
+// a key times those of a query, summed, are the leads' product and E (below); with TAIL, also a bound on what bytes after
+// PREFIX add. A query has ERROR and NORM exchanged, and WHOLE times the search's slack:
 //   E = error norm' + norm error' + slack whole whole'
 // bounds |approximate - fp32 similarity|: rounding to bytes, by Cauchy-Schwarz on `norm`, the rest's, and all other
 // rounding (rotation, fp32 sums) by that on `whole`, the vector's.
-enum Word { NORM = LEADS, ERROR, WHOLE, TAIL, FACTS, SCALE = FACTS, SOME, ALL, CODES = 16 };  // SOME, ALL: see below
+enum Word { TAIL, NORM, ERROR, WHOLE, LEADS, SCALE = -3, SOME, ALL };  // the last three: from `codes` on
 
 struct Rotation {
-    int32_t cells, channels, stride, words, threads;
+    int32_t cells, channels, stride, words, codes, threads;
     const float *vectors;  // (cells, stride)
     const float *basis;    // (channels and up to GROUP rows of zeros, stride): directions, the principal one first
     int32_t *records;      // out (cells, words)
@@ -46,13 +46,13 @@ void rotate(const Rotation &r, const float *const *rows, float *panel, float *va
 
 // The records (words, TILE) of coordinates (channels, TILE).
 void quantise(const Rotation &r, const float *value, float *record) {
-    const int leads = std::min(LEADS, r.channels), bytes = r.channels - leads;
+    const int leads = std::min(r.codes + SCALE - LEADS, r.channels), bytes = r.channels - leads;
     const float up = 1 + (r.channels + 64) * 1.2e-7f;  // above all rounding of these sums
     const float tiny = 1e-17f;                         // above what is lost where squares underflow
     float lead[TILE] = {}, rest[TILE] = {}, largest[TILE] = {}, scale[TILE], residual[TILE] = {}, tail[TILE] = {};
     int32_t some[TILE] = {}, all[TILE] = {};
     std::memset(record, 0, sizeof(float) * r.words * TILE);
-    std::memcpy(record, value, sizeof(float) * leads * TILE);
+    std::memcpy(record + LEADS * TILE, value, sizeof(float) * leads * TILE);
     for (int c = 0; c < leads; c++)
         for (int l = 0; l < TILE; l++) lead[l] += value[c * TILE + l] * value[c * TILE + l];
     for (int c = leads; c < r.channels; c++)
@@ -63,7 +63,7 @@ void quantise(const Rotation &r, const float *value, float *record) {
     for (int l = 0; l < TILE; l++) scale[l] = largest[l] > 1e-30f ? 127 / largest[l] : 0;
     for (int c = 0; c < bytes; c++) {
         int32_t word[TILE];
-        std::memcpy(word, record + (CODES + c / 4) * TILE, sizeof word);
+        std::memcpy(word, record + (r.codes + c / 4) * TILE, sizeof word);
         const bool late = c >= 4 * PREFIX;
         for (int l = 0; l < TILE; l++) {
             const float exact = value[(leads + c) * TILE + l] * scale[l];
@@ -74,7 +74,7 @@ void quantise(const Rotation &r, const float *value, float *record) {
             some[l] += late ? 0 : code, all[l] += code;
             word[l] |= (code & 255) << (8 * (c % 4));
         }
-        std::memcpy(record + (CODES + c / 4) * TILE, word, sizeof word);
+        std::memcpy(record + (r.codes + c / 4) * TILE, word, sizeof word);
     }
     for (int l = 0; l < TILE; l++) {
         const float step = scale[l] > 0 ? 1 / scale[l] : 0;
@@ -84,11 +84,11 @@ void quantise(const Rotation &r, const float *value, float *record) {
         record[ERROR * TILE + l] = error * up;
         record[WHOLE * TILE + l] = std::sqrt(lead[l] + rest[l]) * 1.002f + tiny;  // the rotation's rounding: far less
         record[TAIL * TILE + l] = std::sqrt(tail[l]) * step * up;
-        record[SCALE * TILE + l] = step;
+        record[(r.codes + SCALE) * TILE + l] = step;
         some[l] *= -128, all[l] *= -128;  // a query's bytes have 128 added: this takes it off again
     }
-    std::memcpy(record + SOME * TILE, some, sizeof some);
-    std::memcpy(record + ALL * TILE, all, sizeof all);
+    std::memcpy(record + (r.codes + SOME) * TILE, some, sizeof some);
+    std::memcpy(record + (r.codes + ALL) * TILE, all, sizeof all);
 }
 
 bool make_records(const Rotation &r) {
