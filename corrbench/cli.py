@@ -201,11 +201,12 @@ def score(predictions: Path, task: str, data: Path | None, override: tuple[str, 
 @click.option("--overlays", type=click.Choice(["all", "synthetic", "none"]), default="all", show_default=True,
               help="Pictures of which data: a report that is published may hold no pixel of non-free data.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), help="Data root, for the overlays' frames.")
-def report(paths: tuple[str, ...], out: Path, overlays: str, data: Path | None) -> None:
+@click.option("--ablations", is_flag=True, help="With the records of a training's ablations.")
+def report(paths: tuple[str, ...], out: Path, overlays: str, data: Path | None, ablations: bool) -> None:
     """Write Markdown, HTML and LaTeX tables, plots and overlays of the records (default: those under runs/)."""
     from corrbench import reporting
 
-    written = reporting.write_from(paths or ("runs",), out, overlays=overlays, data=data)
+    written = reporting.write_from(paths or ("runs",), out, overlays=overlays, data=data, ablations=ablations)
     for path in written:
         click.echo(str(path))
 

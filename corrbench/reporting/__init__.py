@@ -20,16 +20,29 @@ def write_from(
     *,
     overlays: str = "all",
     data: str | os.PathLike[str] | None = None,
+    ablations: bool = False,
     title: str = "corrbench report",
 ) -> list[Path]:
-    """Find the records under `paths` and write their report to `out`; the paths of what was written."""
+    """Find the records under `paths` and write their report to `out`; the paths of what was written.
+
+    Records of a training's ablations have a report of their own (`corrbench ablate`) and are left out, which the report
+    says, unless `ablations` or nothing else is there.
+    """
     given = [path for path in paths if Path(path).exists()] or list(paths)
     records = find(*given)
     if not records:
         raise ValueError(
             f"no records under {', '.join(map(str, paths))}; `corrbench run METHOD TASK` writes them"
         )
-    return write(records, out, overlays=overlays, data=data, title=title)
+    kept = [record for record in records if ablations or not _ablation(record)] or records
+    left_out = len(records) - len(kept)
+    notes = (f"{left_out} records of ablations are left out; `--ablations` shows them.",) if left_out else ()
+    return write(kept, out, overlays=overlays, data=data, title=title, notes=notes)
+
+
+def _ablation(record: Record) -> bool:
+    trained = (record.data.get("checkpoint") or {}).get("trained") or {}
+    return trained.get("ablation") is not None
 
 
 def write(
@@ -40,19 +53,24 @@ def write(
     data: str | os.PathLike[str] | None = None,
     published: bool = True,
     title: str = "corrbench report",
+    notes: Sequence[str] = (),
 ) -> list[Path]:
     """Write `README.md`, `index.html`, `tables.tex`, `tables/`, `plots/` and a copy of the records to `out`.
 
     `overlays`: `all`, `synthetic` (only pictures of rendered data, for a report that is passed on) or
-    `none`. `data`: root of the data sets, for the overlays' frames. The records' tables are copied to
-    `out/records`, so that every number's link holds wherever the report goes; predictions are not.
+    `none`. `data`: root of the data sets, for the overlays' frames. `notes` stand with the warnings at its head.
+    The records' tables are copied to `out/records`, so that every number's link holds wherever the report goes;
+    predictions are not.
     """
     from corrbench.reporting.build import build
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     links = [keep(record, out) for record in records]
-    return render(build(records, links, overlays=overlays, data=data, published=published, title=title), out)
+    report = build(
+        records, links, overlays=overlays, data=data, published=published, title=title, notes=notes
+    )
+    return render(report, out)
 
 
 def render(report: Report, out: Path) -> list[Path]:

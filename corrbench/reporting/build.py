@@ -22,8 +22,11 @@ def build(
     data: str | os.PathLike[str] | None = None,
     published: bool = True,
     title: str = "corrbench report",
+    notes: Sequence[str] = (),
 ) -> Report:
-    """The whole report of `records`; `links[i]` leads to the i-th. Records of one key are shown once."""
+    """The whole report of `records`; `links[i]` leads to the i-th. Records of one key are shown once; `notes` are added to
+    the warnings.
+    """
     kept: dict[str, tuple[Record, str]] = {}
     for record, link in zip(records, links, strict=True):
         kept.setdefault(record.key, (record, link))
@@ -31,7 +34,7 @@ def build(
     rows = pub.read() if published else ()
     with svg.order(method for group in run.by_conditions(runs) for method in (r.label for r in group)):
         pages = _pages(runs, rows, overlays, Path(data) if data is not None else None)
-    return Report(title, tuple(pages), warnings(runs))
+    return Report(title, tuple(pages), (*warnings(runs), *notes))
 
 
 def _pages(

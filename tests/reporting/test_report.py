@@ -283,3 +283,27 @@ def test_a_report_is_written_without_torch(written, tmp_path):
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == "[]"
+
+
+def test_ablations_are_left_out_and_said(tmp_path):
+    for made in make_records(tmp_path / "runs", methods=("hog", "lab", "dino")):
+        path = made.folder / "record.json"
+        data = json.loads(path.read_text())
+        if made.method["name"] != "hog":
+            data["checkpoint"] = {"name": "w", "sha256": "0" * 64, "trained": {"ablation": "one level"}}
+        path.write_text(json.dumps(data))
+
+    def shown(*paths, **options):
+        reporting.write_from(paths, tmp_path / "out", overlays="none", **options)
+        text = (tmp_path / "out" / "README.md").read_text()
+        names = {r.method["name"] for r in record.find(*paths)}
+        return {name for name in names if f"[{name}](" in text or f"| {name} |" in text}, text
+
+    names, text = shown(tmp_path / "runs")
+    assert names == {"hog"}
+    assert "2 records of ablations are left out" in text
+    names, text = shown(tmp_path / "runs", ablations=True)
+    assert names == {"hog", "lab", "dino"}
+    assert "left out" not in text
+    only = [r.folder for r in record.find(tmp_path / "runs") if r.method["name"] != "hog"]
+    assert shown(*only)[0] == {"lab", "dino"}
