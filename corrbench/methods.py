@@ -7,7 +7,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -141,8 +141,8 @@ class LabelPropagation:
             else BATCH[device.type]
         )
         start, threads = 0, cores()
-        with torch.inference_mode(), autocast:
-            frames = ahead(sequence.frame, range(len(sequence)), threads=threads, depth=step + threads)
+        decoded = ahead(sequence.frame, range(len(sequence)), threads=threads, depth=step + threads)
+        with torch.inference_mode(), autocast, closing(decoded) as frames:
             waiting: list[np.ndarray] = []
             while start < len(sequence):
                 waiting += islice(frames, min(step, len(sequence) - start) - len(waiting))

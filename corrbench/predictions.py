@@ -13,7 +13,7 @@ import io
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +44,9 @@ def write_masks(folder: Path, masks_THW: npt.ArrayLike, names: Sequence[str], *,
         )
     with _appearing_whole(Path(folder)) as partial:
         threads = pipeline.cores()
-        encoded = pipeline.ahead(encode, masks, threads=threads, depth=2 * threads)
-        for name, data in zip(names, encoded, strict=True):
-            _write(partial / f"{name}.png", data, fsync)
+        with closing(pipeline.ahead(encode, masks, threads=threads, depth=2 * threads)) as encoded:
+            for name, data in zip(names, encoded, strict=True):
+                _write(partial / f"{name}.png", data, fsync)
 
 
 def read_masks(

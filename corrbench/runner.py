@@ -1,8 +1,9 @@
 """Run a plan: predict every sequence (kept as soon as it is done), then score, then write the record.
 
-A sequence's predictions appear whole or not at all, and beside them stands what they cost; so after Ctrl-C, a full
-disk or kill -9 the same command goes on with the next sequence. Several processes may run one command at once (on
-several GPUs or nodes with a common disk): each takes sequences that no other holds, and the last one scores.
+A sequence's predictions are written while the next one is computed. They appear whole or not at all, and then beside
+them what they cost; so after Ctrl-C, a full disk or kill -9 the same command goes on with the next sequence. Several
+processes may run one command at once (on several GPUs or nodes with a common disk): each takes sequences that no other
+holds, and the last one scores.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import fcntl
 import json
 import resource
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,13 @@ import torch
 
 from corrbench import config, provenance, record, summary
 from corrbench.methods import Clock
+from corrbench.pipeline import behind
 from corrbench.plan import Plan, representation
 from corrbench.record import Record
 
 WHEN = ("missing", "always", "never")
-Progress = Callable[[str, int, bool], None]  # sequence, frames done, whether they were there already
+# Sequence, frames done, whether they were there already. Called in order, from the thread that writes predictions.
+Progress = Callable[[str, int, bool], None]
 
 
 def cached(plan: Plan) -> Record | None:
@@ -96,45 +100,60 @@ def _predict(plan: Plan, progress: Progress | None, names: Sequence[str]) -> Non
     provenance.apply(plan.numerics)
     waiting: list[str] = []
 
-    def finish(name: str) -> None:
-        """Under the sequence's lock: predict it unless it is there, and say so."""
+    def compute(name: str) -> Callable[[], None]:
+        """Under the sequence's lock: predict it unless it is there; what is left to do, under the same lock."""
         there = _note(plan, name).is_file()
         if not there:
             plan.method.prepare(plan.numerics, plan.weights)
-            _predict_sequence(plan, name)
-        if progress:
-            progress(name, json.loads(_note(plan, name).read_text())["frames"], there)
+        write = None if there else _predict_sequence(plan, name)
 
-    for name in names:
-        with _try_lock(plan.folder, name) as mine:
-            if mine or _note(plan, name).is_file():
-                finish(name)
-            else:
-                waiting.append(name)
-    # Held by another process: done when its lock is free, and ours to do if that process died.
-    for name in waiting:
-        with _lock(plan.folder, name):
-            finish(name)
+        def finish() -> None:
+            if write:
+                write()
+            if progress:
+                progress(name, json.loads(_note(plan, name).read_text())["frames"], there)
+
+        return finish
+
+    with behind() as give:
+        for name in names:
+            with ExitStack() as held:
+                mine = held.enter_context(_try_lock(plan.folder, name))
+                if mine or _note(plan, name).is_file():
+                    give(compute(name), held)
+                else:
+                    waiting.append(name)
+        # Held by another process: done when its lock is free, and ours to do if that process died.
+        for name in waiting:
+            with ExitStack() as held:
+                held.enter_context(_lock(plan.folder, name))
+                give(compute(name), held)
 
 
-def _predict_sequence(plan: Plan, name: str) -> None:
+def _predict_sequence(plan: Plan, name: str) -> Callable[[], None]:
+    """Predict a sequence. What is returned writes its predictions and then the note that says they are finished."""
     clock = Clock()
     sequence = plan.dataset.load(name)
     if plan.numerics.device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
     prediction = plan.method.predict(sequence, plan.task, plan.protocol, clock)
-    with clock("write"):
+    peak = _peak_memory(plan)  # before the next sequence's begins
+
+    def write() -> None:
+        start = time.perf_counter()  # not by the clock, which waits for the GPU: that is at the next sequence
         folder = plan.folder / "predictions" / name
         shutil.rmtree(folder, ignore_errors=True)
         plan.task.save(folder, sequence, prediction)
-    note = {
-        "frames": len(sequence),
-        "stages": clock.seconds,
-        "shared": clock.shared,
-        "counts": clock.counts,
-        "peak_memory_mib": _peak_memory(plan),
-    }
-    record.write_atomic(_note(plan, name), json.dumps(note).encode())
+        note = {
+            "frames": len(sequence),
+            "stages": clock.seconds | {"write": time.perf_counter() - start},
+            "shared": clock.shared,
+            "counts": clock.counts,
+            "peak_memory_mib": peak,
+        }
+        record.write_atomic(_note(plan, name), json.dumps(note).encode())
+
+    return write
 
 
 def score(plan: Plan) -> Record:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from corrbench import api, runner
+from corrbench import api, predictions, runner
 from corrbench.record import Record
 
 ROOT = Path(__file__).parent.parent
@@ -124,24 +126,25 @@ def test_interrupted_runs_go_on_with_the_next_sequence(
     assert record.data["files"] == whole.data["files"]
 
 
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_killed_in_the_middle_of_writing_leaves_nothing_that_is_taken_for_whole(
-    tiny_davis: Path, tmp_path: Path
+    tiny_davis: Path, tmp_path: Path, stop: signal.Signals
 ) -> None:
-    """kill -9 at several moments; the same command then gives the same tables as an undisturbed run."""
+    """Stopped once the first mask is there; the same command then gives the same tables as an undisturbed run."""
     whole = run(tiny_davis, tmp_path / "whole")
     code = (
         "from corrbench import api\n"
         f"api.run({LAB!r}, {TASK!r}, overrides={SMALL!r}, data={str(tiny_davis)!r}, "
         f"out={str(tmp_path / 'killed')!r}, device='cpu')\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
     deadline = time.time() + 60
     while time.time() < deadline and process.poll() is None:
         if any(name.endswith(".png") for _, _, names in os.walk(tmp_path / "killed") for name in names):
             break
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(stop)
+    process.wait(60)
     record = run(tiny_davis, tmp_path / "killed")
     assert record.data["files"] == whole.data["files"]
 
@@ -164,8 +167,6 @@ def test_two_processes_share_the_sequences(tiny_davis: Path, tmp_path: Path) -> 
 def test_a_full_disk_is_said_and_what_is_finished_stays(
     tiny_davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import errno
-
     plan = api.plan(LAB, TASK, overrides=SMALL, data=tiny_davis, out=tmp_path, device="cpu")
     save = plan.task.save
 
@@ -182,10 +183,101 @@ def test_a_full_disk_is_said_and_what_is_finished_stays(
     assert runner.state(plan)["bike-packing"]
 
 
+def test_a_sequence_is_written_while_the_next_is_computed(
+    tiny_davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing the first waits for the second to be computed, so in turn this would never end. The files are the same."""
+    plan = api.plan(LAB, TASK, overrides=SMALL, data=tiny_davis, out=tmp_path / "runs", device="cpu")
+    names = plan.dataset.names()
+    predict, save = plan.method.predict, plan.task.save
+    computed = {name: threading.Event() for name in names}
+    seen: list[tuple[str, int]] = []
+
+    def predict_and_tell(sequence, *rest):  # type: ignore[no-untyped-def]
+        made = predict(sequence, *rest)
+        save(tmp_path / "plain" / sequence.name, sequence, made)
+        computed[sequence.name].set()
+        return made
+
+    def wait_and_save(folder: Path, sequence, made):  # type: ignore[no-untyped-def]
+        assert computed[names[-1]].wait(30)
+        save(folder, sequence, made)
+
+    monkeypatch.setattr(plan.method, "predict", predict_and_tell)
+    monkeypatch.setattr(plan.task, "save", wait_and_save)
+    record = runner.execute(plan, progress=lambda name, frames, there: seen.append((name, frames)))
+    assert seen == [(name, 4) for name in names]
+    assert record.cost["stages"]["write"] > 0
+    for name in names:
+        written = {p.name: p.read_bytes() for p in (plan.folder / "predictions" / name).iterdir()}
+        assert written == {p.name: p.read_bytes() for p in (tmp_path / "plain" / name).iterdir()}
+        assert len(written) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "no space is left on the disk; free some and run"),
+        (ValueError("frame 2 cannot be encoded"), "frame 2 cannot be encoded"),
+    ],
+    ids=["full disk", "other"],
+)
+def test_an_error_in_the_middle_of_writing_is_said_and_its_sequence_is_done_again(
+    tiny_davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    """At the third of the first sequence's masks; nothing of it stays, and the same plan then goes through."""
+    whole = run(tiny_davis, tmp_path / "whole")
+    plan = api.plan(LAB, TASK, overrides=SMALL, data=tiny_davis, out=tmp_path / "cut", device="cpu")
+    threads = threading.active_count()
+    written = 0
+
+    def fail_at_the_third(path: Path, data: bytes, fsync: bool) -> None:
+        nonlocal written
+        written += 1
+        if written == 3:
+            raise error
+        path.write_bytes(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predictions, "_write", fail_at_the_third)
+        with pytest.raises(ValueError, match=said):
+            runner.execute(plan)
+    assert written == 3
+    assert not any(runner.state(plan).values())
+    assert not list(plan.folder.rglob("*.png"))
+    assert threading.active_count() == threads
+    assert runner.execute(plan).data["files"] == whole.data["files"]
+
+
+def test_stopped_while_a_sequence_is_being_written_that_one_is_finished_first(
+    tiny_davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = api.plan(LAB, TASK, overrides=SMALL, data=tiny_davis, out=tmp_path, device="cpu")
+    predict, save = plan.method.predict, plan.task.save
+    stopped = threading.Event()
+    threads = threading.active_count()
+
+    def stop_at_the_second(sequence, *rest):  # type: ignore[no-untyped-def]
+        if sequence.name == "blackswan":
+            stopped.set()
+            raise KeyboardInterrupt
+        return predict(sequence, *rest)
+
+    def save_after_the_stop(*given: object) -> None:
+        assert stopped.wait(30)
+        time.sleep(0.05)
+        save(*given)
+
+    monkeypatch.setattr(plan.method, "predict", stop_at_the_second)
+    monkeypatch.setattr(plan.task, "save", save_after_the_stop)
+    with pytest.raises(KeyboardInterrupt):
+        runner.execute(plan)
+    assert runner.state(plan) == {"bike-packing": True, "blackswan": False}
+    assert threading.active_count() == threads
+
+
 def test_copy_first_repeats_the_first_mask_at_full_resolution(tiny_davis: Path, tmp_path: Path) -> None:
     record = run(tiny_davis, tmp_path, method=str(ROOT / "methods" / "copy_first.py"))
-    from corrbench import predictions
-
     masks = predictions.read_masks(
         record.folder / "predictions" / "blackswan", tuple(f"{t:05d}" for t in range(4)), (48, 64), max_id=1
     )
