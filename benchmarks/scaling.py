@@ -20,7 +20,7 @@ import torch
 import workload as w
 
 from corrbench.labels import decode_mask
-from corrbench.propagation import Context, Window, neighbours, propagate
+from corrbench.propagation import Context, Window, native, neighbours, propagate
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -119,7 +119,7 @@ def plot(record: dict, path: Path) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    methods = ["tiled"] + (["native"] if w.native_here() else [])
+    methods = ["tiled"] + (["native"] if native.available() else [])
     record: dict = {"threads": 1, "torch": torch.__version__, "base": replace(Point()).__dict__, "axes": {}}
     for axis, (_, points) in AXES.items():
         record["axes"][axis] = {}

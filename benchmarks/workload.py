@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ import released
 import torch
 from torch import Tensor
 
-from corrbench.propagation import Context, Window, choose_method, cpu, neighbours, propagate, reference
+from corrbench.propagation import Context, Window, cpu, neighbours, propagate, reference
 from corrbench.propagation.types import Neighbours, as_vectors
 
 GRID, CHANNELS, CONTEXT, RADIUS, K, TEMPERATURE, CLASSES = (60, 107), 256, 20, 12, 10, 0.07, 4
@@ -66,33 +64,16 @@ def by_released(work: Workload, most: int | None = None) -> Callable[[], Tensor]
     )
 
 
-def by_reference(work: Workload, queries: int) -> Callable[[], object]:
-    """The definition on the first `queries` queries of the last frame."""
-    h, w = work.features.shape[2:]
-    vectors = as_vectors(work.features, True)
-
-    def run() -> object:
-        for start in range(0, queries, reference.QUERIES):
-            some = slice(start, min(start + reference.QUERIES, queries))
-            found = reference.similarities(vectors, work.target, some, work.window, work.context, (h, w))
-            reference.best(found.flatten(1), work.k)
-        return None
-
-    return run
-
-
 def by_tiles(work: Workload) -> Callable[[], Tensor]:
     """The tiled search on the last frame alone, all 21 context frames packed anew, and the labels."""
     h, w = work.features.shape[2:]
+    labels = label_rows(work)
 
     def run() -> Tensor:
         vectors = as_vectors(work.features, True).unflatten(1, (h, w))
         targets = range(work.target, work.target + 1)
         index, similarity = cpu.search(vectors, targets, work.window, work.context, work.k)
-        slots = torch.tensor(work.context.of(work.target))
-        labels = _context_labels(work).flatten(2).transpose(1, 2).flatten(0, 1)
         weight = reference.softmax(similarity[0] / TEMPERATURE)
-        assert len(slots) == 1 + CONTEXT
         return reference.weigh(weight, labels[index[0].long()]).T
 
     return run
@@ -107,39 +88,6 @@ def by_clip(work: Workload, method: str) -> Callable[[], Neighbours]:
         return found
 
     return run
-
-
-def native_here() -> bool:
-    try:
-        choose_method("cpu", "native")
-    except ValueError:
-        return False
-    return True
-
-
-def interleave(
-    forms: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, list[float]]:
-    """Seconds of every form, round by round, so that a busy machine slows all of them alike.
-
-    `time.process_time` as clock counts the processor's seconds alone: on a shared machine the better measure of one thread.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(rounds):
-        for name, run in forms.items():
-            start = clock()
-            run()
-            seconds[name].append(clock() - start)
-    return seconds
-
-
-def ratios(seconds: dict[str, list[float]], baseline: str) -> dict[str, float]:
-    """Median over the rounds of baseline / form."""
-    base = seconds[baseline]
-    return {
-        name: statistics.median(b / s for b, s in zip(base, own, strict=True))
-        for name, own in seconds.items()
-    }
 
 
 def peak_memory(run: Callable[[], object]) -> float:
@@ -181,6 +129,11 @@ def features_of(method: str, folder: Path, frames: int) -> Tensor:
     with torch.inference_mode():
         maps = [backbone(to_input(image[None], chosen["colour"], size=size)).float() for image in images]
     return torch.cat(maps)
+
+
+def label_rows(work: Workload) -> Tensor:
+    """The context's labels as rows (slots * h * w, classes), as `Neighbours` counts keys."""
+    return _context_labels(work).flatten(2).transpose(1, 2).flatten(0, 1)
 
 
 def _context_labels(work: Workload) -> Tensor:
