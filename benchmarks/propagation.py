@@ -12,8 +12,8 @@ they are timed, interleaved in one process, features to labels:
     pruned     the same with certified bytes
 
 Ratios are medians over the rounds, of the wall clock; those by seconds of all threads on a core are in the record as well,
-for a machine that does other work. Features: `gauss` (nothing to prune), `smooth`, or a method of methods/ on frames of a DAVIS
-video ($CORRBENCH_DATA, --sequence).
+for a machine that does other work. Features: `gauss` (nothing to prune), `smooth`, or a method of methods/ on frames of a
+DAVIS video ($CORRBENCH_DATA, --sequence).
 """
 
 from __future__ import annotations
