@@ -52,7 +52,7 @@ schedules = {
     # As in stt.py: one CPU core, about an hour in all.
     "small": {
         "training.0.dataset.folders": ["DAVIS-train-256"],
-        "training.0.updates": 1800,
+        "training.0.updates": 3200,
         "training.0.batch": 8,
         "training.0.lr": 3e-3,
         "training.0.warmup": 20,
