@@ -54,8 +54,8 @@ def short(found: Grid, table: Sequence[Source]) -> str:
         else f"no pair of methods of {total} changes order with the protocol"
     )
     return (
-        f"In short: {first} ({100 * method.share:.0f} % of the variance of the table below, against {100 * other:.0f} % "
-        f"with a protocol in it); {ranking}."
+        f"In short: {first} (of the variance of the table below the method explains {100 * method.share:.0f} %, the protocol "
+        f"and how it favours some methods {100 * other:.0f} %); {ranking}."
     )
 
 
