@@ -54,8 +54,8 @@ def short(found: Grid, table: Sequence[Source]) -> str:
         else f"no pair of methods of {total} changes order with the protocol"
     )
     return (
-        f"In short: {first} (of the variance of the table below the method explains {100 * method.share:.0f} %, the protocol "
-        f"and how it favours some methods {100 * other:.0f} %); {ranking}."
+        f"In short: {first} (of the variance of the table below the method explains {100 * method.share:.0f} %, the "
+        f"protocol and how it favours some methods {100 * other:.0f} %); {ranking}."
     )
 
 
