@@ -27,7 +27,7 @@ FACTS = 7  # words of a record that are no coordinates: see native_record.h
 LEADS = (9, 17, 25)  # coordinates of it in fp32: as many more as hold a good part of what is left
 WORTH = 0.25  # of the rest's energy
 GROUP = 8  # directions at a time
-PRUNED_FROM = 64  # channels; with fewer the fp32 form is faster
+PRUNED_FROM = 64, 2000, 350_000  # channels, keys of a query, their product: with less of any, fp32 is faster
 MOST_AT_ONCE = 8  # target frames a call: interrupts are seen between calls
 CHUNK = 32  # channels the rotation sums at a time
 ROUNDING = 2.0**-24  # relative, of one fp32 operation
@@ -124,7 +124,10 @@ def search(
     at_once = min(max(1, threads // 2), MOST_AT_ONCE)
     batches = [range(start, min(start + at_once, total)) for start in range(1, total, at_once)]
     needed = [{f for t in batch for f in (t, *context.of(t))} for batch in batches]
-    pruned = channels >= PRUNED_FROM if pruned is None else pruned
+    if pruned is None:
+        pruned = pays(
+            channels, (h, w), window, max((len(set(context.of(t))) for t in range(1, total)), default=0)
+        )
     packed = Packed(library, features_TChw, normalise, pruned, threads, max(map(len, needed), default=0))
     redone = 0
     for batch, frames in zip(batches, needed, strict=True):
@@ -132,6 +135,13 @@ def search(
         jobs = [Job(packed, t, context.of(t), window, index[t - 1], similarity[t - 1]) for t in batch]
         redone += run(library, jobs, threads)
     return Neighbours(index, similarity, (h, w), context, redone), Counts((total - 1) * h * w, redone)
+
+
+def pays(channels: int, grid: tuple[int, int], window: Window, frames: int) -> bool:
+    """Whether the pruned form is the faster one for a target with so many distinct context frames."""
+    cells = grid[0] * grid[1]
+    keys = frames * (cells if window.mask == "none" else min(cells, len(window.offsets())))
+    return all(n >= least for n, least in zip((channels, keys, channels * keys), PRUNED_FROM, strict=True))
 
 
 class Packed:

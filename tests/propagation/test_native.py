@@ -304,3 +304,33 @@ def test_two_processes_compile_at_once(tmp_path: Path) -> None:
     assert said[0][1] == ""
     kept = list((tmp_path / "corrbench" / "native").iterdir())
     assert [path.suffix for path in kept] == [".so"]
+
+
+def test_the_pruned_form_is_chosen_where_there_is_much_to_prune():
+    davis, stt, short = (60, 107), Window("square", 12), Window("square", 6)
+    assert native.pays(256, davis, stt, 21)
+    assert native.pays(96, davis, stt, 21)
+    assert native.pays(64, davis, Window("none"), 1)
+    assert not native.pays(48, davis, stt, 21)
+    assert not native.pays(64, davis, short, 8)
+    assert not native.pays(512, davis, short, 2)
+    assert not native.pays(256, (10, 10), Window("none"), 8)
+
+
+@pytest.mark.parametrize(("channels", "leads"), [(12, 17), (20, 25), (30, 25), (200, 25), (201, 9)])
+def test_more_coordinates_in_fp32_where_they_hold_the_energy(
+    channels: int, leads: int, built_for: str
+) -> None:
+    """Features whose energy falls by the direction, and (201) features whose does not."""
+    generator = torch.Generator().manual_seed(channels)
+    falling = 0.8 ** torch.arange(channels) if leads > 9 else torch.ones(channels)
+    mix, _ = torch.linalg.qr(torch.randn(channels, channels, generator=generator))
+    features = torch.einsum(
+        "cd,tdhw->tchw", mix * falling, torch.randn(4, channels, 19, 23, generator=generator)
+    )
+    window, context = Window("square", 5), Context(3, "unique")
+    held = native.Packed(compiled.current(), features, True, True, 1, 1)
+    assert held.codes - native.FACTS == leads
+    exact, _ = native.search(features, window, context, 7, pruned=False)
+    pruned, _ = native.search(features, window, context, 7, pruned=True)
+    assert _same(pruned, exact)
