@@ -77,7 +77,7 @@ training = [
 # -o 'training.1.dataset.folders=["mine"]'.
 schedules = {
     "paper": {},
-    # One CPU core, about an hour in all: the weights that corrbench ships. Small crops at about the scale of the frames
+    # One CPU core, an hour and a quarter in all: the weights that corrbench ships. Small crops at about the scale of the frames
     # that are evaluated, frames eight apart, and the distillations' weights scaled so that they weigh against the
     # reconstruction what they do at the paper's crop (a mean over squared affinities falls with keys times window).
     "small": {
