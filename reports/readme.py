@@ -1,12 +1,14 @@
-"""Write the measured part of README.md from the records under reports/ and the results under benchmarks/.
+"""Write the measured parts of README.md and docs/performance.md from the records under reports/ and the results under
+benchmarks/.
 
-python reports/readme.py            rewrite it
-python reports/readme.py --check    exit 1 where README.md says something else (the test suite does this)
+python reports/readme.py            rewrite them
+python reports/readme.py --check    exit 1 where they say something else (the test suite does this)
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -55,27 +57,80 @@ def speed() -> list[str]:
     """Ratios of the CPU paths, from the files that the benchmark scripts wrote."""
     propagation = json.loads((ROOT / "benchmarks" / "results" / "propagation_cpu.json").read_text())
     metrics = json.loads((ROOT / "benchmarks" / "results" / "metrics_cpu.json").read_text())
-    return [*propagation_lines(propagation), "", *metric_lines(metrics)]
-
-
-def propagation_lines(found: dict) -> list[str]:
-    """Ratios to the released codes' dense form, one thread, on random and on real features."""
-    lines = [
-        "Propagation of one DAVIS frame (60x107 grid, 21 context frames, radius 12, top-10), one thread of the machine in "
-        "[propagation_cpu.json](benchmarks/results/propagation_cpu.json), times faster than the dense form that released "
-        "codes use, processor time, interleaved in one run:",
+    rows = [row for row in propagation["rows"] if row["threads"] == 1]
+    return [
+        *propagation_table(propagation, rows, "benchmarks/results/propagation_cpu.json"),
         "",
-        "| features | channels | tiled torch | native C++ |",
-        "|---|---:|---:|---:|",
+        "Two cores, memory, and why: [docs/performance.md](docs/performance.md).",
+        "",
+        *metric_lines(metrics),
     ]
-    for kind in ("random", "real"):
-        one = found[kind]["threads"]["1"]
-        words = (
-            "random" if kind == "random" else f"{Path(found[kind]['method']).stem}, {found[kind]['sequence']}"
-        )
-        ratios = [f"{one[name]['ratio']:.0f}x" for name in ("tiled clip", "native clip")]
-        lines.append(f"| {words} | {found[kind]['features'][1]} | " + " | ".join(ratios) + " |")
+
+
+FORMS = {
+    "released": "released form",
+    "tiled": "tiled torch",
+    "fp32": "native fp32",
+    "pruned": "native, pruned",
+}
+FEATURES = {
+    "gauss": "independent Gaussian (nothing to prune)",
+    "smooth": "made up, smooth",
+    "random_resnet18": "untrained ResNet-18",
+    "stt": "STT-small (trained here)",
+    "mobilenetv2": "MobileNetV2 (ImageNet)",
+}
+
+
+def propagation_table(found: dict, rows: list[dict], path: str) -> list[str]:
+    """Seconds and ratios of every form in `rows` of the record."""
+    machine, rounds = found["machine"], len(rows[0]["released"]["seconds"])
+    lines = [
+        "Propagation of one DAVIS frame under the `stt` protocol (60x107 cells, 21 context frames, radius 12, top-10, "
+        "labels included): seconds, and times faster than the dense form that released codes use, interleaved in one run, "
+        f"median of {rounds} rounds on the clock; {machine['cpu']}, real features on frames of "
+        f"{found['sequence']}; `{found['command']}` ([record]({path})).",
+        "",
+        "| features | channels | cores | " + " | ".join(FORMS.values()) + " |",
+        "|---|---:|---:|" + "---:|" * len(FORMS),
+    ]
+    for row in rows:
+        cells = []
+        for form in FORMS:
+            seconds = statistics.median(row[form]["seconds"])
+            ratio = "" if form == "released" else f", **{row[form]['ratio']:.0f}x**"
+            cells.append(f"{seconds:.3f} s{ratio}" if seconds < 10 else f"{seconds:.1f} s{ratio}")
+        words = [FEATURES.get(row["features"], row["features"]), str(row["channels"]), str(row["threads"])]
+        lines.append("| " + " | ".join([*words, *cells]) + " |")
     return lines
+
+
+def performance() -> list[str]:
+    """The measured part of docs/performance.md."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "propagation_cpu.json").read_text())
+    memory = ", ".join(f"{form} {mib} MiB" for form, mib in found["peak_memory_mib"].items())
+    return [
+        *propagation_table(found, found["rows"], "../benchmarks/results/propagation_cpu.json"),
+        "",
+        f"Peak memory besides the features, in fresh processes: {memory} (native: a clip of 40 frames on two threads). Best "
+        + " and ".join(f"{rate} GFLOP/s on {n}" for n, rate in found["gemm_gflops"].items())
+        + " threads for a float32 product of 2048x2048.",
+    ]
+
+
+def protocols() -> list[str]:
+    """What the study of protocols says in one sentence, once there is one."""
+    page = ROOT / "reports" / "protocols" / "README.md"
+    if not page.is_file():
+        return []
+    short = next(line for line in page.read_text().splitlines() if line.startswith("In short: "))
+    words = (
+        "Method or protocol? Nine methods under six protocols and single switches, on the same ten sequences"
+    )
+    return [
+        f"{words}: {short.removeprefix('In short: ')} [reports/protocols](reports/protocols/README.md).",
+        "",
+    ]
 
 
 def metric_lines(found: dict) -> list[str]:
@@ -85,10 +140,6 @@ def metric_lines(found: dict) -> list[str]:
         f"{min(ratios):.0f} to {max(ratios):.0f} times faster (processor time), the same counts "
         "([metrics_cpu.json](benchmarks/results/metrics_cpu.json))."
     ]
-
-
-def measured() -> str:
-    return "\n".join([BEGIN, "", *scores(), "", *ablations(), *speed(), "", END])
 
 
 def ablations() -> list[str]:
@@ -101,15 +152,23 @@ def ablations() -> list[str]:
     return [f"{words} {extents}: [reports/ablation](reports/ablation/README.md).", ""]
 
 
+def readme() -> list[str]:
+    return [*scores(), "", *ablations(), *protocols(), *speed()]
+
+
+PARTS = {ROOT / "README.md": readme, ROOT / "docs" / "performance.md": performance}
+
+
 def main() -> int:
-    path = ROOT / "README.md"
-    text = path.read_text()
-    head, rest = text.split(BEGIN)
-    whole = head + measured() + rest.split(END)[1]
-    if "--check" in sys.argv:
-        return int(whole != text)
-    path.write_text(whole)
-    return 0
+    stale = 0
+    for path, lines in PARTS.items():
+        text = path.read_text()
+        head, rest = text.split(BEGIN)
+        whole = head + "\n".join([BEGIN, "", *lines(), "", END]) + rest.split(END)[1]
+        stale += whole != text
+        if "--check" not in sys.argv:
+            path.write_text(whole)
+    return int("--check" in sys.argv and stale > 0)
 
 
 if __name__ == "__main__":
