@@ -122,7 +122,7 @@ def blocks(
         for some in _chunks(targets, max(1, STRIP // (h * (right - left) * channels))):
             base = max(1, some.start - context.frames)
             strip = _Strip(
-                vectors_ThwC[base : some.stop, :, left:right].contiguous(),
+                vectors_ThwC[base : some.stop - 1, :, left:right].contiguous(),  # the last target is no key
                 vectors_ThwC[:1, :, left:right].contiguous(),
                 base,
             )
