@@ -77,8 +77,8 @@ training = [
 # -o 'training.1.dataset.folders=["mine"]'.
 schedules = {
     "paper": {},
-    # One CPU core, an hour and a quarter in all: the weights that corrbench ships. Small crops at about the scale of the frames
-    # that are evaluated, frames eight apart, and the distillations' weights scaled so that they weigh against the
+    # One CPU core, an hour and a quarter in all: the weights that corrbench ships. Small crops at about the scale of
+    # the frames that are evaluated, frames eight apart, and the distillations' weights scaled so that they weigh against the
     # reconstruction what they do at the paper's crop (a mean over squared affinities falls with keys times window).
     "small": {
         "training.0.dataset.folders": ["images-1k-192", "DAVIS-train-256"],
