@@ -57,7 +57,10 @@ def bump(found: Grid, slug: str) -> str:
     values = found.values()[0]
     columns = np.argsort(-values.mean(axis=0))
     ranks = np.argsort(np.argsort(-values[:, columns], axis=0, kind="stable"), axis=0, kind="stable") + 1
-    width = max(WIDTH, min(9.5, 1.2 + 0.62 * len(columns)))
+    name = (
+        0.063 * max(len(name) for name in found.methods) + 0.2
+    )  # inches that the longest takes on either side
+    width = max(WIDTH, min(9.5, 1.2 + 0.5 * len(columns) + 2 * name))
     with figure(width=width, height=1.3 + 0.3 * len(found.methods)) as (drawn, axes):
         along = np.arange(len(columns))
         for number, row in enumerate(np.argsort(ranks[:, 0])):
@@ -88,7 +91,7 @@ def bump(found: Grid, slug: str) -> str:
         axes.set_ylabel("rank")
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        room = 0.16 * len(columns) * max(len(name) for name in found.methods) / 12 + 0.15
+        room = max(1, len(columns) - 1) * name / max(1.0, width - 0.8 - 2 * name)
         axes.set_xlim(-room, len(columns) - 1 + room)
         return render(drawn, slug)
 
