@@ -211,12 +211,10 @@ def _principal_directions(vectors: Tensor, stride: int) -> tuple[Tensor, float, 
     how many of LEADS."""
     exact = vectors.double()
     energies, columns = torch.linalg.eigh(exact.T @ exact)
-    rest = (
-        torch.cat([energies.flip(0).clamp(min=0), energies.new_zeros(max(LEADS))]).flip(0).cumsum(0).flip(0)
-    )
+    rest = [float(energies[: max(0, len(energies) - n)].clamp(min=0).sum()) for n in LEADS]  # ascending
     leads = LEADS[0]
-    for more in LEADS[1:]:
-        if rest[leads] - rest[more] < WORTH * rest[leads] or rest[leads] == 0:
+    for more, before, after in zip(LEADS[1:], rest, rest[1:], strict=False):
+        if before == 0 or before - after < WORTH * before:
             break
         leads = more
     directions = columns.flip(1).float()

@@ -57,10 +57,8 @@ def bump(found: Grid, slug: str) -> str:
     values = found.values()[0]
     columns = np.argsort(-values.mean(axis=0))
     ranks = np.argsort(np.argsort(-values[:, columns], axis=0, kind="stable"), axis=0, kind="stable") + 1
-    name = (
-        0.063 * max(len(name) for name in found.methods) + 0.2
-    )  # inches that the longest takes on either side
-    width = max(WIDTH, min(9.5, 1.2 + 0.5 * len(columns) + 2 * name))
+    side = 0.063 * max(map(len, found.methods)) + 0.2  # inches that names take on either side
+    width = max(WIDTH, min(9.5, 1.2 + 0.5 * len(columns) + 2 * side))
     with figure(width=width, height=1.3 + 0.3 * len(found.methods)) as (drawn, axes):
         along = np.arange(len(columns))
         for number, row in enumerate(np.argsort(ranks[:, 0])):
@@ -91,7 +89,7 @@ def bump(found: Grid, slug: str) -> str:
         axes.set_ylabel("rank")
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        room = max(1, len(columns) - 1) * name / max(1.0, width - 0.8 - 2 * name)
+        room = max(1, len(columns) - 1) * side / max(1.0, width - 0.8 - 2 * side)
         axes.set_xlim(-room, len(columns) - 1 + room)
         return render(drawn, slug)
 
