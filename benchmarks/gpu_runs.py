@@ -86,15 +86,21 @@ def agree(device: str, toy: bool, out: Path) -> dict[str, Any]:
 
 
 def precision(device: str, toy: bool, out: Path) -> dict[str, Any]:
-    """J&F with float32, bf16 and fp16 features on one set of frames, and the seconds of the backbone."""
+    """J&F with float32, bf16 and fp16 features on one set of frames, each compiled as well, and the seconds of the
+    backbone: of a compiled one's first run, where it is compiled, and of its second.
+    """
     data = _data(toy, out, many=False)
     found: dict[str, Any] = {}
     for autocast in (None, "bfloat16") if toy else (None, "bfloat16", "float16"):
-        record = _run(data, out / "runs-precision", device, toy, autocast=autocast)
-        found[autocast or "float32"] = {
-            "J&F": record.summary["J&F-Mean"],
-            "seconds": record.cost["stages"]["features"],
-        }
+        for compile in (False,) if toy else (False, True):
+            runs = [
+                _run(data, out / "runs-precision", device, toy, autocast=autocast, compile=compile)
+                for _ in range(1 + compile)
+            ]
+            found[f"{autocast or 'float32'}{' compiled' * compile}"] = {
+                "J&F": runs[-1].summary["J&F-Mean"],
+                "seconds": [run.cost["stages"]["features"] for run in runs],
+            }
     shutil.rmtree(out / "runs-precision")
     return found
 
@@ -107,7 +113,7 @@ def _data(toy: bool, out: Path, many: bool) -> Path:
     )
 
 
-def _run(data: Path, out: Path, device: str, toy: bool, autocast: str | None = None) -> Any:
+def _run(data: Path, out: Path, device: str, toy: bool, **choices: Any) -> Any:
     from corrbench import api
 
     return api.run(
@@ -116,7 +122,7 @@ def _run(data: Path, out: Path, device: str, toy: bool, autocast: str | None = N
         data=data,
         out=out,
         device=device,
-        autocast=autocast,
         overrides=SMALL if toy else (),
         when="always",
+        **choices,
     )

@@ -162,6 +162,7 @@ def ablate(
     out: str | Path = "runs",
     device: str | None = None,
     autocast: str | None = None,
+    compile: bool = False,
     memory: str | None = None,
     report: str | Path = "reports/ablation",
     progress: bool = True,
@@ -191,8 +192,8 @@ def ablate(
             continue
         try:
             trained, planned = trained_plan(
-                variant, method, task, protocol=protocol, out=out, device=device, autocast=autocast, memory=memory,
-                progress=progress, say=lambda text: None,
+                variant, method, task, protocol=protocol, out=out, device=device, autocast=autocast, compile=compile,
+                memory=memory, progress=progress, say=lambda text: None,
                 label=f"{variant.name} {schedule or 'as-written'} s{variant.seed}", **common,
             )  # fmt: skip
         except loop.Diverged as error:

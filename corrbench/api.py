@@ -35,9 +35,11 @@ def sort_files(files: Sequence[str]) -> tuple[list[str], list[str]]:
     return methods, tasks
 
 
-def numerics(device: str | None = None, autocast: str | None = None, path: str = "auto") -> Numerics:
+def numerics(
+    device: str | None = None, autocast: str | None = None, compile: bool = False, path: str = "auto"
+) -> Numerics:
     """The numeric settings of a run on `device` (None: a GPU where there is one)."""
-    return Numerics(device=choose_device(device), autocast=autocast, path=path)
+    return Numerics(device=choose_device(device), autocast=autocast, path=path, compile=compile)
 
 
 def plan(
@@ -51,6 +53,7 @@ def plan(
     out: str | Path = "runs",
     device: str | None = None,
     autocast: str | None = None,
+    compile: bool = False,
     weights: Weights | None = None,
     memory: str | int | None = None,
     **more: Any,
@@ -68,7 +71,7 @@ def plan(
         data=Path(data) if data is not None else None,
         sample=sample,
         out=out,
-        numerics=numerics(device, autocast),
+        numerics=numerics(device, autocast, compile),
         weights=weights,
         **more,
     )

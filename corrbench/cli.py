@@ -77,6 +77,9 @@ def run_options(command: Any) -> Any:
             help="Reduced precision in the backbone.",
         ),
         click.option(
+            "--compile", is_flag=True, help="torch.compile the backbone (other rounding; pays on long runs)."
+        ),
+        click.option(
             "--memory", metavar="SIZE", help="The most memory to take, e.g. 8GiB (no number depends on it)."
         ),
         click.option(

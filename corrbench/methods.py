@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from corrbench import memory
+from corrbench.compiling import Compiled
 from corrbench.datasets.sequence import Sequence
 from corrbench.pipeline import ahead, cores
 from corrbench.propagation import Neighbours, carry, neighbours, propagate
@@ -98,6 +99,7 @@ class LabelPropagation:
         self.protocol = protocol
         self.numerics = Numerics()
         self.backbone: torch.nn.Module | None = None
+        self.compiled: Compiled | None = None
         self.weights_sha256: str | None = None
         self.weights_digest: str | None = None
         self.memory: int | None = None  # bytes, of the GPU where the run is on one; no result depends on it
@@ -116,6 +118,7 @@ class LabelPropagation:
             self.weights_sha256 = weights.sha256
         self.numerics = numerics
         self.backbone = backbone.eval().to(numerics.device, memory_format=torch.channels_last)
+        self.compiled = Compiled(self.backbone) if numerics.compile else None
 
     def share(self, store: Store, protocols: Iterable[Protocol]) -> None:
         """Keep features and neighbours in `store` for runs under `protocols`: as many neighbours as any of them needs."""
@@ -148,7 +151,8 @@ class LabelPropagation:
                 waiting += islice(frames, min(step, len(sequence) - start) - len(waiting))
                 try:
                     image = to_input(np.stack(waiting[:step]), self.colour, device=device, size=input_size)
-                    some = self.backbone(image.contiguous(memory_format=torch.channels_last))
+                    image = image.contiguous(memory_format=torch.channels_last)
+                    some = self.compiled(image, step) if self.compiled else self.backbone(image)
                 except torch.OutOfMemoryError:
                     if step == 1:
                         raise

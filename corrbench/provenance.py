@@ -20,7 +20,8 @@ class Numerics:
     """The numeric choices that can change a score: part of a record's key and signature.
 
     `autocast` is None (float32 features) or `bfloat16`/`float16` for the backbone alone; `path` says which implementation
-    of the neighbour search runs (`auto` is replaced by what it stood for before a key is made).
+    of the neighbour search runs (`auto` is replaced by what it stood for before a key is made); `compile` says that the
+    backbone went through torch.compile, which rounds otherwise.
     """
 
     device: str = "cpu"
@@ -29,20 +30,21 @@ class Numerics:
     autocast: str | None = None
     deterministic: bool = True
     path: str = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.autocast is not None and self.autocast not in AUTOCAST:
             raise ValueError(f"autocast is none, {' or '.join(AUTOCAST)}, got {self.autocast!r}")
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain data; `compile` only where it is on, so that keys are those of records from before there was the choice."""
+        return {name: value for name, value in asdict(self).items() if name != "compile" or value}
 
     def signature(self) -> str:
-        """`cpu.float32`, with `.tf32` and `.bfloat16` where they are on."""
+        """`cpu.float32`, with `.tf32`, `.bfloat16` and `.compiled` where they are on."""
         kind = self.device.partition(":")[0]
-        return ".".join(
-            [kind, self.dtype] + ["tf32"] * self.tf32 + ([self.autocast] if self.autocast else [])
-        )
+        words = [kind, self.dtype] + ["tf32"] * self.tf32 + ([self.autocast] if self.autocast else [])
+        return ".".join(words + ["compiled"] * self.compile)
 
 
 def apply(numerics: Numerics) -> None:

@@ -37,6 +37,7 @@ def settings(options: Mapping[str, Any]) -> dict[str, Any]:
         "out": options["out"],
         "device": options["device"],
         "autocast": options["autocast"],
+        "compile": options["compile"],
         "memory": options["memory"],
         "schedule": options["schedule"],
         "seed": options["seed"],

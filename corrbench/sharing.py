@@ -27,6 +27,7 @@ from corrbench.registry import BACKBONES
 HERE = Path(__file__).parent
 MAKING = (
     HERE / "backbones",
+    HERE / "compiling.py",
     HERE / "datasets" / "images.py",
     HERE / "datasets" / "sequence.py",
     HERE / "methods.py",

@@ -97,6 +97,7 @@ def test_key_is_of_settings_and_content_not_of_place(tiny_davis: Path, tmp_path:
     assert key(data=moved, overrides=tuple(reversed(SMALL))) == here
     assert key(data=moved, protocol="crw") != here
     assert key(data=moved, autocast="bfloat16") != here
+    assert key(data=moved, compile=True) != here
     assert key(data=moved, method=str(ROOT / "methods" / "hog.py")) != here
     mask = moved / "Annotations" / "480p" / "blackswan" / "00000.png"
     mask.write_bytes((moved / "Annotations" / "480p" / "blackswan" / "00001.png").read_bytes())

@@ -114,6 +114,7 @@ def conditions(run: Run) -> tuple[str, str]:
     words = [str(numerics.get("device")), str(numerics.get("dtype"))]
     words += ["tf32"] if numerics.get("tf32") else []
     words += [f"autocast {numerics['autocast']}"] if numerics.get("autocast") else []
+    words += ["compiled"] if numerics.get("compile") else []
     title = f"{sc.extent(record)} · {record.task['name']} v{record.task.get('version')} · {run.protocol}"
     return title, f"{record.protocol['signature']} · {' '.join(words)}"
 
