@@ -77,7 +77,7 @@ training = [
 # -o 'training.1.dataset.folders=["mine"]'.
 schedules = {
     "paper": {},
-    # Two CPU cores, an hour and a half in all: the weights that corrbench ships. Small crops at about the scale of
+    # One CPU core, an hour and a quarter in all: the weights that corrbench ships. Small crops at about the scale of
     # the frames that are evaluated, frames eight apart, and the distillations' weights scaled so that they weigh against the
     # reconstruction what they do at the paper's crop (a mean over squared affinities falls with keys times window).
     "small": {
@@ -91,7 +91,7 @@ schedules = {
         "training.0.bn_groups": 1,
         "training.0.crop": 64,
         "training.1.dataset.folders": ["DAVIS-train-256"],
-        "training.1.updates": 7200,
+        "training.1.updates": 3200,
         "training.1.batch": 8,
         "training.1.lr": 3e-3,
         "training.1.warmup": 20,
