@@ -83,7 +83,7 @@ schedules = {
         "training.0.bn_groups": 1,
         "training.0.crop": 64,
         "training.1.dataset.folders": ["DAVIS-train-256"],
-        "training.1.updates": 7200,
+        "training.1.updates": 3200,
         "training.1.batch": 8,
         "training.1.lr": 3e-3,
         "training.1.warmup": 20,
