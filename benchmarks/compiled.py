@@ -32,7 +32,9 @@ SMALL = ('method.protocol={"name": "stt", "resize": "short 240", "radius": 6}',)
 def measure(method: str, device: str, rounds: int, out: Path) -> dict[str, Any]:
     """Seconds a frame by form (median over `rounds`), seconds of the first call, and the largest relative difference."""
     plans = {
-        form: api.plan(ROOT / "methods" / f"{method}.py", TASK, out=out, device=device, compile=form == "compiled")
+        form: api.plan(
+            ROOT / "methods" / f"{method}.py", TASK, out=out, device=device, compile=form == "compiled"
+        )
         for form in ("plain", "compiled")
     }
     for plan in plans.values():
@@ -73,13 +75,17 @@ def measure(method: str, device: str, rounds: int, out: Path) -> dict[str, Any]:
 def scores(method: str, device: str, out: Path) -> dict[str, Any]:
     """J&F of both forms, and the largest difference of J or F of any object and frame."""
     records = [
-        api.run(ROOT / "methods" / f"{method}.py", TASK, out=out, device=device, overrides=SMALL, compile=compiled)
+        api.run(
+            ROOT / "methods" / f"{method}.py", TASK, out=out, device=device, overrides=SMALL, compile=compiled
+        )
         for compiled in (False, True)
     ]
     frames = [record.frames() for record in records]
     return {
         "J&F": [round(record.summary["J&F-Mean"], 4) for record in records],
-        "largest difference of a frame": max(float(np.abs(frames[0][n] - frames[1][n]).max()) for n in ("J", "F")),
+        "largest difference of a frame": max(
+            float(np.abs(frames[0][n] - frames[1][n]).max()) for n in ("J", "F")
+        ),
     }
 
 

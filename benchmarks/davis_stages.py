@@ -5,8 +5,9 @@
 "After" times the package's own functions on every frame, one stage after the other: decoding, features, neighbours, labels
 (carried along them), masks (enlarged, argmax), PNG, scoring. "Before" times released code's form of the same stages on a
 few frames of each sequence and is extrapolated: decoding, features, masks, PNG and scoring by the number of frames, the
-search by the number of pairs of target and context frame. There, carrying labels is part of the search. --save writes
-results/davis_stages_cpu.json. A figure of one machine: read the shares, and the ratios.
+search by the number of pairs of target and context frame. There, carrying labels is part of the search. --compile times the
+features through torch.compile as well, compiling included. --save writes results/davis_stages_cpu.json. A figure of one
+machine: read the shares, and the ratios.
 """
 
 from __future__ import annotations
@@ -83,6 +84,13 @@ def after(method: LabelPropagation, protocol: Protocol, sequence: Sequence) -> t
     return seconds, {"frames": frames, "maps": maps, "soft": soft, "masks": masks, "size": size}
 
 
+def compiled_seconds(method: LabelPropagation, made: dict[str, Any], sequence: Sequence) -> float:
+    """Seconds of a sequence's features by `method`, whose backbone is compiled; its first sequence is compiled in them."""
+    seconds: Seconds = {}
+    timed(seconds, "features", method.features, replace(sequence, frames=made["frames"]), made["size"])
+    return seconds["features"]
+
+
 def before(
     method: LabelPropagation, protocol: Protocol, sequence: Sequence, made: dict[str, Any], some: int
 ) -> Seconds:
@@ -152,6 +160,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, help="use the first so many frames of a sequence")
     parser.add_argument("--released-frames", type=int, default=3, help="frames a sequence in released form")
     parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--compile", action="store_true", help="time compiled features as well")
     parser.add_argument("--save", action="store_true", help=f"write results/{RESULT.name}")
     given = parser.parse_args()
     data = os.environ.get("CORRBENCH_DATA")
@@ -160,6 +169,10 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     method = registry.build(registry.METHODS, config.load(given.method, "method").data["method"])
     method.prepare(provenance.Numerics(), _weights(method))
+    quick = None
+    if given.compile:
+        quick = registry.build(registry.METHODS, config.load(given.method, "method").data["method"])
+        quick.prepare(provenance.Numerics(compile=True), _weights(quick))
     protocol = preset("stt")
     native.available()  # built before anything is timed
     dataset = DAVIS(root=data)
@@ -180,6 +193,8 @@ def main() -> None:
         new, made = after(method, protocol, sequence)
         old = before(method, protocol, sequence, made, given.released_frames)
         record["sequences"][name] = {"frames": len(sequence), "before": old, "after": new}
+        if quick is not None:
+            record["compiled"] = record.get("compiled", 0.0) + compiled_seconds(quick, made, sequence)
         print(
             name,
             len(sequence),
@@ -194,6 +209,8 @@ def main() -> None:
                 stages[stage] = stages.get(stage, 0.0) + value
         record[side] = {**stages, "total": sum(stages.values())}
     print(table(record))
+    if quick is not None:
+        print(f"features compiled, compiling included: {record['compiled']:.1f} s")
     if given.save:
         RESULT.write_text(json.dumps(record, indent=1) + "\n")
 

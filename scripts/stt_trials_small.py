@@ -1,8 +1,9 @@
-"""What was tried around schedule `small` of STT: 200 updates of the second step, on the synthetic benchmark at short side 480.
+"""What was tried around schedule `small` of STT: 200 updates of the second step, on the synthetic benchmark.
 
-    CORRBENCH_DATA=/data corrbench ablate scripts/stt_trials_small.py tasks/synthetic.py --schedule trial --report reports/trials
+    export CORRBENCH_DATA=/data
+    corrbench ablate scripts/stt_trials_small.py tasks/synthetic.py --schedule trial --report reports/trials
 
-One seed each; no evaluation video was looked at. The results: docs/stt.md.
+One seed each, at short side 480; no evaluation video was looked at. The results: docs/stt.md.
 """
 
 _base_ = "../methods/stt.py"
