@@ -147,7 +147,7 @@ def ablations() -> list[str]:
     folder = ROOT / "reports" / "ablation"
     if not (folder / "README.md").is_file():
         return []
-    extents = ", ".join(dict.fromkeys(study.title for study in studies(folder)))
+    extents = "; ".join(dict.fromkeys(study.title for study in studies(folder)))
     words = "STT's ablations, trained and evaluated here (what each step and each distillation does at this scale), on"
     return [f"{words} {extents}: [reports/ablation](reports/ablation/README.md).", ""]
 
