@@ -84,13 +84,6 @@ def after(method: LabelPropagation, protocol: Protocol, sequence: Sequence) -> t
     return seconds, {"frames": frames, "maps": maps, "soft": soft, "masks": masks, "size": size}
 
 
-def compiled_seconds(method: LabelPropagation, made: dict[str, Any], sequence: Sequence) -> float:
-    """Seconds of a sequence's features by `method`, whose backbone is compiled; its first sequence is compiled in them."""
-    seconds: Seconds = {}
-    timed(seconds, "features", method.features, replace(sequence, frames=made["frames"]), made["size"])
-    return seconds["features"]
-
-
 def before(
     method: LabelPropagation, protocol: Protocol, sequence: Sequence, made: dict[str, Any], some: int
 ) -> Seconds:
@@ -167,12 +160,9 @@ def main() -> None:
     if not data:
         parser.error("CORRBENCH_DATA is not set: it names the folder that holds DAVIS")
     torch.set_num_threads(given.threads)
-    method = registry.build(registry.METHODS, config.load(given.method, "method").data["method"])
-    method.prepare(provenance.Numerics(), _weights(method))
-    quick = None
-    if given.compile:
-        quick = registry.build(registry.METHODS, config.load(given.method, "method").data["method"])
-        quick.prepare(provenance.Numerics(compile=True), _weights(quick))
+    method = _prepared(given.method, provenance.Numerics())
+    quick = _prepared(given.method, provenance.Numerics(compile=True)) if given.compile else None
+    compiled: Seconds = {}
     protocol = preset("stt")
     native.available()  # built before anything is timed
     dataset = DAVIS(root=data)
@@ -194,7 +184,8 @@ def main() -> None:
         old = before(method, protocol, sequence, made, given.released_frames)
         record["sequences"][name] = {"frames": len(sequence), "before": old, "after": new}
         if quick is not None:
-            record["compiled"] = record.get("compiled", 0.0) + compiled_seconds(quick, made, sequence)
+            decoded = replace(sequence, frames=made["frames"])
+            timed(compiled, "features", quick.features, decoded, made["size"])
         print(
             name,
             len(sequence),
@@ -210,14 +201,17 @@ def main() -> None:
         record[side] = {**stages, "total": sum(stages.values())}
     print(table(record))
     if quick is not None:
+        record["compiled"] = compiled["features"]
         print(f"features compiled, compiling included: {record['compiled']:.1f} s")
     if given.save:
         RESULT.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _weights(method: LabelPropagation) -> run_weights.Weights:
-    """Those that the method names in the zoo, or none."""
-    return run_weights.settle({}, method.needs_checkpoint, None, 0, {})
+def _prepared(file: str, numerics: provenance.Numerics) -> LabelPropagation:
+    """The method of `file`, with the weights that it names in the zoo, or none."""
+    method = registry.build(registry.METHODS, config.load(file, "method").data["method"])
+    method.prepare(numerics, run_weights.settle({}, method.needs_checkpoint, None, 0, {}))
+    return method
 
 
 if __name__ == "__main__":

@@ -1,39 +1,14 @@
 """What was tried around schedule `small` of STT: 200 updates of the second step, on the synthetic benchmark.
 
     export CORRBENCH_DATA=/data
-    corrbench ablate scripts/stt_trials_small.py tasks/synthetic.py --schedule trial --report reports/trials
+    corrbench ablate scripts/stt_trials_small.py tasks/synthetic.py --schedule small --report reports/trials
 
 One seed each, at short side 480; no evaluation video was looked at. The results: docs/stt.md.
 """
 
 _base_ = "../methods/stt.py"
 
-schedules = {
-    "_delete_": True,
-    "trial": {
-        "training.0.dataset.folders": ["images-1k-192", "DAVIS-train-256"],
-        "training.0.updates": 400,
-        "training.0.batch": 64,
-        "training.0.lr": 0.06,
-        "training.0.warmup": 20,
-        "training.0.queue": 1024,
-        "training.0.key_momentum": 0.99,
-        "training.0.bn_groups": 1,
-        "training.0.crop": 64,
-        "training.1.dataset.folders": ["DAVIS-train-256"],
-        "training.1.updates": 200,
-        "training.1.batch": 8,
-        "training.1.lr": 3e-3,
-        "training.1.warmup": 20,
-        "training.1.gap": 8,
-        "training.1.crop": 96,
-        "training.1.area": (0.1, 0.6),
-        "training.1.aspect": (0.8, 1.6),
-        "training.1.radii": (6, 4),
-        "training.1.global_weight": 3.0,
-        "training.1.local_weight": 70.0,
-    },
-}
+schedules = {"small": {"training.1.updates": 200}}  # the rest of it is stt.py's
 
 ablations = {
     "_delete_": True,
