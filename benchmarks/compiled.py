@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from heading import heading
 
 from corrbench import api, provenance
 
@@ -100,9 +100,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     device = provenance.choose_device(given.device)
     record: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/compiled.py", *sys.argv[1:]]),
-        "machine": provenance.machine() | {"load": round(os.getloadavg()[0], 2)},
-        "versions": provenance.versions(),
+        **heading(__file__),
         "threads": given.threads,
         "rounds": given.rounds,
         "methods": {},

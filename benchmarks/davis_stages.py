@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ import numpy as np
 import released
 import torch
 import torch.nn.functional as F
+from heading import heading
 from PIL import Image
 
 from corrbench import config, predictions, provenance, registry, run_weights
@@ -167,9 +167,7 @@ def main() -> None:
     native.available()  # built before anything is timed
     dataset = DAVIS(root=data)
     record: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/davis_stages.py", *sys.argv[1:]]),
-        "machine": provenance.machine() | {"load": round(os.getloadavg()[0], 2)},
-        "versions": provenance.versions(),
+        **heading(__file__),
         "method": Path(given.method).stem,
         "threads": given.threads,
         "before_is": f"released form, {given.released_frames} frames a sequence, extrapolated by frames and pairs of frames",

@@ -35,9 +35,9 @@ if __name__ == "__main__":
 
 import torch
 import workload as w
+from heading import heading
 from torch import Tensor
 
-from corrbench import provenance
 from corrbench.propagation import native, reference
 
 AIMS = {"tiled": 10.0, "fp32": 35.0, "pruned": 60.0}  # times the released form
@@ -194,9 +194,7 @@ def main() -> None:
         return
     record: dict[str, Any] = {
         "what": "one DAVIS frame, stt protocol, 60x107 cells, 21 context frames: all forms, interleaved",
-        "command": " ".join(["python benchmarks/propagation.py", *sys.argv[1:]]),
-        "machine": provenance.machine() | {"load": round(os.getloadavg()[0], 2)},
-        "versions": provenance.versions(),
+        **heading(__file__),
         "instructions": native.compiled.target(),
         "gemm_gflops": {threads: round(gemm_peak(threads)) for threads in given.threads},
         "aims": AIMS,

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,8 +22,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from heading import heading
 
-from corrbench import pipeline, predictions, provenance
+from corrbench import pipeline, predictions
 
 RESULT = Path(__file__).parent / "results" / "writing_cpu.json"
 SIZE = (480, 854)
@@ -94,9 +93,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help=f"write results/{RESULT.name}")
     given = parser.parse_args()
     record: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/writing.py", *sys.argv[1:]]),
-        "machine": provenance.machine() | {"load": round(os.getloadavg()[0], 2)},
-        "versions": provenance.versions(),
+        **heading(__file__),
         "sequences": given.sequences,
         "frames a sequence": given.frames,
         "size": list(SIZE),
