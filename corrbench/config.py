@@ -22,7 +22,8 @@ from corrbench.registry import BACKBONES, DATASETS, LOSSES, METHODS, STAGES, TAS
 from corrbench.words import did_you_mean
 
 # A nested dict with a `type` is looked up by the key it stands under, so a config cannot name another registry's class.
-NESTED = {"backbone": BACKBONES, "teacher": BACKBONES, "dataset": DATASETS, "loss": LOSSES, "losses": LOSSES}
+NESTED = {"backbone": BACKBONES, "teacher": BACKBONES, "dataset": DATASETS, "loss": LOSSES, "losses": LOSSES,
+          "contrast": STAGES}  # fmt: skip
 # Where something lies on this host never changes a number, so it is no part of a digest.
 HOST_KEYS = frozenset({"root"})
 KNOWN_NAMES = frozenset(

@@ -91,10 +91,10 @@ schedules = {
         "training.0.bn_groups": 1,
         "training.0.crop": 64,
         "training.1.dataset.folders": ["DAVIS-train-256"],
-        "training.1.updates": 3200,
-        "training.1.batch": 8,
-        "training.1.lr": 3e-3,
-        "training.1.warmup": 20,
+        "training.1.updates": 6000,
+        "training.1.batch": 2,
+        "training.1.lr": 2e-3,
+        "training.1.warmup": 100,
         "training.1.gap": 8,
         "training.1.crop": 96,
         "training.1.area": (0.1, 0.6),
@@ -102,6 +102,15 @@ schedules = {
         "training.1.radii": (6, 4),
         "training.1.global_weight": 3.0,
         "training.1.local_weight": 70.0,
+        "training.1.contrast_weight": 1.0,
+        "training.1.contrast": dict(
+            type="Dense",
+            backbone=dict(type="ResNet", depth=18, stem_pool=None, strides=(1, 2, 2, 1), layer=3),
+            dataset=dict(type="Photos", folders=["images-1k-192", "DAVIS-train-256"]),
+            updates=0,
+            batch=8,
+            side=(0.5, 1.0),
+        ),
     },
     # The same with 80 updates of the second step, for tables of many variants; evaluated at half the size and radius.
     "brief": {
@@ -181,6 +190,7 @@ ablations = {
     "joint training": {
         "training.0.updates": 0,
         "training.1.contrast_weight": 1.0,
+        "training.1.contrast": None,  # step 1's
         "training.1.global_weight": 0.0,
     },
     "entropy as uncertainty": {"training.1.score": "entropy"},

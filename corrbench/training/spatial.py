@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -70,6 +70,9 @@ class Spatial(Stage):
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> MoCo:
         backbone = build(BACKBONES, dict(self.backbone) | ({"seed": seed} if parent is None else {}))
         load_backbone(backbone, parent)
+        return self.around(backbone, seed)
+
+    def around(self, backbone: Any, seed: int) -> MoCo:
         return MoCo(self, backbone, seed)
 
     def feed(self, seed: int, dataset: Any = None) -> SpatialFeed:
@@ -191,8 +194,3 @@ def _encode(backbone: nn.Module, head: nn.Module, images: torch.Tensor) -> torch
     """Unit vectors (B, dim), float32."""
     out = head(backbone(images.contiguous(memory_format=torch.channels_last)).mean((2, 3)))
     return F.normalize(out.float(), dim=1)
-
-
-def beside(stage: Spatial, accumulate: int, colour: str) -> Spatial:
-    """The same settings as a part of a stage that has its own accumulation and input colour (joint training)."""
-    return replace(stage, accumulate=accumulate, colour=colour)

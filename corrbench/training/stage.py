@@ -70,6 +70,12 @@ class Stage:
         """
         raise NotImplementedError
 
+    def around(self, backbone: Any, seed: int) -> nn.Module:
+        """The network around weights that another stage trains too (joint training); contrastive stages have it."""
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot be trained beside another stage; Spatial and Dense can"
+        )
+
     def feed(self, seed: int, dataset: Any = None) -> Any:
         """The data: `fetch(part) -> Batch` on the CPU (in a background thread), `prepare(batch, device) -> Batch`."""
         raise NotImplementedError

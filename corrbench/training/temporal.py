@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,6 @@ from corrbench.training import augment, distributed, pixels
 from corrbench.training.inputs import drop_channel
 from corrbench.training.losses import global_distillation, local_distillation_parts, reconstruction
 from corrbench.training.schedule import generator, sample_numbers
-from corrbench.training.spatial import MoCo, Spatial, SpatialFeed, beside
 from corrbench.training.stage import Batch, Part, Stage, load_backbone
 
 
@@ -31,8 +30,9 @@ class Temporal(Stage):
     `gap` frames lie between target and reference. The switches of the local distillation are explained in
     `losses/distillation.py`.
 
-    `contrast_weight` > 0 trains the preceding `Spatial` stage's loss on the same weights at the same time (joint
-    training); its settings, in `contrast`, are filled in from that stage.
+    `contrast_weight` > 0 trains the loss of a contrastive stage on the same weights at the same time (joint training), in
+    this stage's `colour` and `accumulate`: the one whose settings are in `contrast`, a `Spatial` or a `Dense`, else the
+    preceding `Spatial` stage's.
     """
 
     colour: str = "lab"
@@ -114,14 +114,14 @@ class Temporal(Stage):
             )
         return teacher.requires_grad_(False).eval()
 
-    def _contrast(self) -> Spatial | None:
+    def _contrast(self) -> Any | None:
         if not self.contrast_weight:
             return None
         if self.contrast is None:
             raise ValueError(
                 "Temporal: contrast_weight needs a Spatial stage before this one, or its settings in contrast"
             )
-        return beside(build(STAGES, self.contrast), self.accumulate, self.colour)
+        return replace(build(STAGES, self.contrast), accumulate=self.accumulate, colour=self.colour)
 
     def feed(self, seed: int, dataset: Any = None) -> TemporalFeed:
         contrast = self._contrast()
@@ -139,7 +139,7 @@ class Temporal(Stage):
 class TemporalFeed:
     """Frame pairs, addressed by update: in an epoch each video gives one pair, at a random place."""
 
-    def __init__(self, stage: Temporal, dataset: Any, seed: int, contrast: SpatialFeed | None) -> None:
+    def __init__(self, stage: Temporal, dataset: Any, seed: int, contrast: Any | None) -> None:
         self.stage, self.dataset, self.seed, self.contrast = stage, dataset, seed, contrast
         self.pixels = pixels.shared(dataset)
 
@@ -215,14 +215,14 @@ class TemporalNetwork(nn.Module):
     """The student (`backbone`, the result), the frozen teacher, and for joint training the contrastive network."""
 
     def __init__(
-        self, stage: Temporal, student: Any, teacher: nn.Module | None, contrast: Spatial | None, seed: int
+        self, stage: Temporal, student: Any, teacher: nn.Module | None, contrast: Any | None, seed: int
     ) -> None:
         super().__init__()
         self.stage, self.backbone, self.teacher = stage, student, teacher
-        self.contrast: MoCo | None = None
+        self.contrast: Any | None = None
         if contrast is not None:
             tied = tie(build(BACKBONES, contrast.backbone), student)
-            self.contrast = MoCo(contrast, tied, seed)
+            self.contrast = contrast.around(tied, seed)
 
     def train(self, mode: bool = True) -> TemporalNetwork:
         """Training mode for all but the teacher, which keeps its running statistics."""

@@ -1,6 +1,6 @@
 """The losses of both stages: pure functions of tensors, registered in LOSSES."""
 
-from corrbench.training.losses.contrast import info_nce
+from corrbench.training.losses.contrast import dense_info_nce, info_nce
 from corrbench.training.losses.distillation import (
     global_distillation,
     local_distillation,
@@ -10,6 +10,7 @@ from corrbench.training.losses.reconstruction import carry_channel, reconstructi
 
 __all__ = [
     "carry_channel",
+    "dense_info_nce",
     "global_distillation",
     "info_nce",
     "local_distillation",
