@@ -77,9 +77,10 @@ training = [
 # -o 'training.1.dataset.folders=["mine"]'.
 schedules = {
     "paper": {},
-    # One CPU core, an hour and a quarter in all: the weights that corrbench ships. Small crops at about the scale of
-    # the frames that are evaluated, frames eight apart, and the distillations' weights scaled so that they weigh against the
-    # reconstruction what they do at the paper's crop (a mean over squared affinities falls with keys times window).
+    # Two CPU cores, an hour and ten minutes in all: the weights that corrbench ships. Small crops, frames eight apart, and
+    # the distillations' weights scaled so that they weigh against the reconstruction what they do at the paper's crop (a
+    # mean over squared affinities falls with keys times window). Ours: beside the second step, contrast between the cells
+    # of photographs that are moved by a known motion (docs/stt.md).
     "small": {
         "training.0.dataset.folders": ["images-1k-192", "DAVIS-train-256"],
         "training.0.updates": 400,
@@ -112,7 +113,7 @@ schedules = {
             side=(0.5, 1.0),
         ),
     },
-    # The same with 80 updates of the second step, for tables of many variants; evaluated at half the size and radius.
+    # The paper's losses alone, 80 updates of the second step, for tables of many variants; half the size and radius.
     "brief": {
         "method.protocol": dict(name="stt", resize="short 240", radius=6),
         "training.0.dataset.folders": ["images-1k-192", "DAVIS-train-256"],

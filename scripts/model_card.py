@@ -20,6 +20,7 @@ FOLDERS = {
 }
 SETTINGS = ("updates", "batch", "crop", "optimiser", "lr", "weight_decay", "warmup", "autocast", "queue", "key_momentum",
             "temperature", "radii", "reconstruction_weights", "local_weight", "global_weight")  # fmt: skip
+BESIDE = ("batch", "crop", "side", "zoom", "turn", "temperature")
 
 
 def card(
@@ -53,18 +54,20 @@ def card(
         f"Schedule `{about['schedule']}` of `methods/stt.py`, {_variant(about)}, seed {about['seed']}. "
         f"`python scripts/train_stt.py --schedule {about['schedule']}` trains it again, with the ablations beside it.",
         "\n".join(_stages(about["stages"])),
+        *_beside(about["stages"]),
         f"Stage digest `{last['digest']}`, weights as trained (float32) sha256 `{last['sha256']}`.",
         "All settings of all stages are in the file's own header (`corrbench.shipped.header`).",
         "## Measured",
         "\n".join(_scores(about, sha256, records)),
         "## Limits",
-        "A small network after a short training on 27 videos, good for trying the whole pipeline with the real method "
-        "and for comparing training variants at this scale. It says nothing about what the method reaches at the paper's "
-        "scale. What the data show and how they were chosen (people, animals, vehicles of DAVIS; web photographs of "
-        "ImageNet) is in it too.",
+        "A small network after a short training on 27 videos and 1,000 photographs, good for trying the whole pipeline "
+        "with the real method and for comparing training variants at this scale. It says nothing about what the method "
+        "reaches at the paper's scale. What the data show and how they were chosen (people, animals, vehicles of DAVIS; "
+        "web photographs of ImageNet) is in it too.",
         "## Citation",
         "Li & Liu, Spatial-then-Temporal Self-Supervised Learning for Video Correspondence, CVPR 2023; He et al., Momentum "
-        "Contrast, CVPR 2020; Chen et al., arXiv 2003.04297; Pont-Tuset et al., The 2017 DAVIS Challenge, arXiv 1704.00675; "
+        "Contrast, CVPR 2020; Chen et al., arXiv 2003.04297; Pinheiro et al., Unsupervised Learning of Dense Visual "
+        "Representations, NeurIPS 2020; Pont-Tuset et al., The 2017 DAVIS Challenge, arXiv 1704.00675; "
         "Deng et al., ImageNet, CVPR 2009.",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -112,10 +115,35 @@ def _variant(about: Mapping[str, Any]) -> str:
     return f'ablation "{about["ablation"]}"' if about["ablation"] else "as it is written there"
 
 
+def _contrast(stage: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The settings of the contrastive stage that was trained beside `stage`, if one was."""
+    settings = stage["settings"]
+    return settings.get("contrast") if settings.get("contrast_weight") else None
+
+
+def _beside(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the table of stages has no column for: a contrast beside a stage, and that the paper's second step has none."""
+    found = [(stage, inner) for stage in stages if (inner := _contrast(stage)) is not None]
+    words = {
+        "Dense": "contrast between cells of two views of a photograph",
+        "Spatial": "contrast of photographs",
+    }
+    return [
+        f"{stage['type']} is trained on a {words.get(inner['type'], inner['type'])} at the same time, which the paper's "
+        f"second step is not: weight {stage['settings']['contrast_weight']:g}, "
+        + ", ".join(f"{key} {inner[key]}" for key in BESIDE if inner.get(key) is not None)
+        + " ([docs/stt.md](../../docs/stt.md#schedules))."
+        for stage, inner in found
+    ]
+
+
 def _data(about: Mapping[str, Any]) -> list[str]:
     lines = []
     for stage in about["stages"]:
-        named = stage["settings"]["dataset"].get("folders", [])
+        named = list(stage["settings"]["dataset"].get("folders", []))
+        named += [
+            f for f in ((_contrast(stage) or {}).get("dataset") or {}).get("folders", []) if f not in named
+        ]
         lines.append(f"* {stage['type']}: {stage['data']['name']}")
         lines += [
             f"  * `{Path(folder).name}`: {FOLDERS.get(Path(folder).name, 'not described')}"

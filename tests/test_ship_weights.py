@@ -52,7 +52,10 @@ def stages(root: Path, network: ResNet, changes: dict[str, Any] | None = None, *
         folder = root / digest
         folder.mkdir(parents=True)
         save_file(network.state_dict(), folder / "weights.safetensors")
-        settings["dataset"]["folders"] = [f"/somewhere/{name}" for name in settings["dataset"]["folders"]]
+        for part in (settings, settings.get("contrast") or settings):
+            part["dataset"]["folders"] = [
+                f"/somewhere/{Path(name).name}" for name in part["dataset"]["folders"]
+            ]
         (folder / "stage.json").write_text(
             json.dumps(
                 {
@@ -113,7 +116,8 @@ def test_a_stage_becomes_a_small_file_that_is_used_by_name(
     assert "/somewhere" not in json.dumps(about)
     text = card.read_text()
     for words in ("not** the weights", "CC BY-NC 4.0", "1,912 frames", "1,000 photographs", "Schedule `small`", "seed 2",
-                  folder.name, "aaaaaaaaaaaa", "a processor", "No record was given"):  # fmt: skip
+                  folder.name, "aaaaaaaaaaaa", "a processor", "No record was given",
+                  "contrast between cells of two views of a photograph at the same time"):  # fmt: skip
         assert words in text, words
 
     planned = api.plan(ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis)

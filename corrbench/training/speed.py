@@ -120,13 +120,14 @@ class _Same:
 
 
 def _small_queue(settings: Mapping[str, Any], samples: int) -> dict[str, Any]:
-    """A queue that the small batch divides, of about the same length; and the same for the contrast of joint training."""
+    """A queue that the small batch divides, of about the same length; and the same for the contrast beside, in proportion."""
     changed: dict[str, Any] = {}
     if "queue" in settings:
         changed["queue"] = max(settings["queue"] // samples, 1) * samples
     if isinstance(settings.get("contrast"), Mapping):
         inner = dict(settings["contrast"])
-        changed["contrast"] = inner | {"batch": samples, "accumulate": 1} | _small_queue(inner, samples)
+        share = max(samples * inner["batch"] // settings["batch"], 1)
+        changed["contrast"] = inner | {"batch": share, "accumulate": 1} | _small_queue(inner, share)
     return changed
 
 

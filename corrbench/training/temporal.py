@@ -132,7 +132,7 @@ class Temporal(Stage):
         frames = torch.rand(2 * samples, 3, self.crop, self.crop)
         contrast = self._contrast()
         return {"frames": frames, "teacher": frames, "channel": self.channels[0]} | (
-            {"contrast": contrast.dummy(samples)} if contrast else {}
+            {"contrast": contrast.dummy(max(samples * contrast.batch // self.batch, 1))} if contrast else {}
         )
 
 
