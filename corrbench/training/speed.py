@@ -120,7 +120,7 @@ class _Same:
 
 
 def _small_queue(settings: Mapping[str, Any], samples: int) -> dict[str, Any]:
-    """A queue that the small batch divides, of about the same length; and the same for the contrast beside, in proportion."""
+    """A queue that the small batch divides, of about the same length; the contrast beside in proportion."""
     changed: dict[str, Any] = {}
     if "queue" in settings:
         changed["queue"] = max(settings["queue"] // samples, 1) * samples

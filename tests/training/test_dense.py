@@ -191,7 +191,9 @@ def test_dense_beside_the_second_step(
     rows = temporal["batch"]
     losses = network.train()(feed.prepare(feed.fetch(Part(0, 0, rows, 0, rows)), CPU))
     assert list(losses) == ["reconstruction2", "reconstruction3", "local", "contrast"]
-    assert len(stage.dummy(1)["contrast"]["views"]) == 2 * 2  # the batches' ratio is kept where a step is timed
+    assert (
+        len(stage.dummy(1)["contrast"]["views"]) == 2 * 2
+    )  # the batches' ratio is kept where a step is timed
     loop.train(stage, tmp_path, seed=0)
 
 
