@@ -43,7 +43,9 @@ def scores() -> list[str]:
         f"J&F on **{data.pop()}** (easier than the whole; not comparable with published numbers), float32 on a CPU "
         f"({machine['cores']} cores, busy with other work: the report's seconds are no benchmark). Records, per-sequence "
         "tables and plots: [reports/davis10](reports/davis10/README.md); poses: [reports/pose](reports/pose/README.md). "
-        "Last column of scores: J&F on the synthetic benchmark, rendered videos, which runs without any data.",
+        "Last column of scores: J&F on the synthetic benchmark, rendered videos, which runs without any data. The second "
+        "step of `stt-r18-small` had a [contrast between cells](docs/stt.md#contrast-between-cells) beside the paper's "
+        "losses.",
         "",
         "| method | " + " | ".join(f"`{p}`" for p in protocols) + " | synthetic, `stt` | weights |",
         "|---|" + "---:|" * (len(protocols) + 1) + "---|",

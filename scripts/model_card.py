@@ -132,7 +132,7 @@ def _beside(stages: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{stage['type']} is trained on a {words.get(inner['type'], inner['type'])} at the same time, which the paper's "
         f"second step is not: weight {stage['settings']['contrast_weight']:g}, "
         + ", ".join(f"{key} {inner[key]}" for key in BESIDE if inner.get(key) is not None)
-        + " ([docs/stt.md](../../docs/stt.md#schedules))."
+        + " ([docs/stt.md](../../docs/stt.md#contrast-between-cells))."
         for stage, inner in found
     ]
 
