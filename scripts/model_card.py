@@ -31,8 +31,12 @@ def card(
     size: int,
     method: str,
     records: Sequence[tuple[Record, str]],
+    logs: Path,
 ) -> str:
-    """The card as Markdown. `records` are runs of these weights with the addresses of their folders, may be none."""
+    """The card as Markdown. `records` are runs of these weights with the addresses of their folders, may be none.
+
+    `logs` is the folder of the thinned training logs, beside the card.
+    """
     last = about["stages"][-1]
     parts = [
         f"# {name}: {title}",
@@ -55,6 +59,7 @@ def card(
         f"`python scripts/train_stt.py --schedule {about['schedule']}` trains it again, with the ablations beside it.",
         "\n".join(_stages(about["stages"])),
         *_beside(about["stages"]),
+        *_logs(about["stages"], logs),
         f"Stage digest `{last['digest']}`, weights as trained (float32) sha256 `{last['sha256']}`.",
         "All settings of all stages are in the file's own header (`corrbench.shipped.header`).",
         "## Measured",
@@ -113,6 +118,12 @@ def _difference(about: Mapping[str, Any]) -> str:
 
 def _variant(about: Mapping[str, Any]) -> str:
     return f'ablation "{about["ablation"]}"' if about["ablation"] else "as it is written there"
+
+
+def _logs(stages: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
+    names = [f"{stage['type'].lower()}-{stage['digest'][:12]}.csv" for stage in stages]
+    links = [f"[{name}]({folder.name}/{name})" for name in names if (folder / name).is_file()]
+    return [f"Training logs, thinned: {', '.join(links)}."] if links else []
 
 
 def _contrast(stage: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -24,6 +24,7 @@ from safetensors.torch import save
 
 from corrbench import __version__, config, plugins, record, shipped, zoo
 from corrbench.ablation import FULL, changes_of
+from corrbench.ablation_study import thinned
 from corrbench.backbones.colour import to_input
 from corrbench.registry import BACKBONES, build
 from corrbench.training import cache, checkpoint
@@ -111,7 +112,7 @@ def ship(stage: str, name: str, store: str, schedule: str | None, records: Seque
         f"{name}: {len(content) / 1e6:.2f} MB, features within {difference:.1e} of float32's, sha256 {digest}",
         file=sys.stderr,
     )
-    return [path, zoo.PATH, *write_card(name, records)]
+    return [path, zoo.PATH, *write_logs(folder, path.parent / "logs"), *write_card(name, records)]
 
 
 def shippable() -> list[str]:
@@ -143,6 +144,18 @@ def chain(folder: Path) -> list[dict[str, Any]]:
     for dataset in _datasets(about["settings"]):
         dataset["folders"] = [Path(part).name for part in dataset.get("folders", [])]
     return [*before, about]
+
+
+def write_logs(folder: Path, into: Path) -> list[Path]:
+    """The thinned training logs of a stage and of those before it, by digest, as the cards link them; the paths written."""
+    written: list[Path] = []
+    for about in chain(folder):
+        log = folder.parent / about["digest"] / "log.csv"
+        if log.is_file():
+            into.mkdir(exist_ok=True)
+            written.append(into / f"{about['type'].lower()}-{about['digest'][:12]}.csv")
+            record.write_atomic(written[-1], thinned(log.read_text(encoding="utf-8")).encode())
+    return written
 
 
 def method_of(name: str) -> config.PluginFile:
@@ -243,8 +256,9 @@ def write_card(name: str, paths: Sequence[Path]) -> list[Path]:
         runs = [(run, model_card.address(run, ROOT, shipped.FOLDER)) for run in kept]
     method = method_of(name).name
     text = model_card.card(
-        name, zoo.entry(name).title, about, found.sha256, found.path.stat().st_size, method, runs
-    )
+        name, zoo.entry(name).title, about, found.sha256, found.path.stat().st_size, method, runs,
+        found.path.parent / "logs",
+    )  # fmt: skip
     path = found.path.with_suffix(".md")
     record.write_atomic(path, text.encode())
     return [path]

@@ -93,7 +93,10 @@ def test_a_stage_becomes_a_small_file_that_is_used_by_name(
     ):
         api.plan(ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis)
     folder = stages(tmp_path / "stages", network)
-    weights, _, card = script.ship(str(folder), NAME, "float16", None, [])
+    (folder / "log.csv").write_text("update,lr\n" + "".join(f"{n},0.1\n" for n in range(1, 501)))
+    weights, _, log, card = script.ship(str(folder), NAME, "float16", None, [])
+    assert len(log.read_text().splitlines()) == 1 + 120
+    assert f"logs/{log.name}" in card.read_text()
     assert 5_000_000 < weights.stat().st_size < 6_000_000
     stored = load_file(weights)
     assert {t.dtype for t in stored.values()} == {torch.float16, torch.float32}
