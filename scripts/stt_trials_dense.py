@@ -1,7 +1,7 @@
 """What was tried with the contrast between cells beside the second step of STT: 200 updates, on the synthetic benchmark.
 
     export CORRBENCH_DATA=/data
-    corrbench ablate scripts/stt_trials_dense.py tasks/synthetic.py --schedule small --report reports/trials
+    corrbench ablate scripts/stt_trials_dense.py tasks/synthetic.py --schedule contrast --report reports/trials
 
 One seed each, at short side 480; no evaluation video was looked at. The results: docs/stt.md.
 """
@@ -9,7 +9,7 @@ One seed each, at short side 480; no evaluation video was looked at. The results
 _base_ = "../methods/stt.py"
 
 schedules = {
-    "small": {  # the rest of it is stt.py's
+    "contrast": {  # the rest of it is stt.py's
         "training.1.updates": 200,
         "training.1.lr": 3e-3,
         "training.1.warmup": 20,

@@ -1,7 +1,5 @@
 """What was tried around schedule `small` of STT: 200 updates of the second step, on the synthetic benchmark.
 
-The schedule was then without the contrast between cells (stt_trials_dense.py has that).
-
     export CORRBENCH_DATA=/data
     corrbench ablate scripts/stt_trials_small.py tasks/synthetic.py --schedule small --report reports/trials
 
@@ -10,16 +8,7 @@ One seed each, at short side 480; no evaluation video was looked at. The results
 
 _base_ = "../methods/stt.py"
 
-schedules = {
-    "small": {  # the rest of it is stt.py's
-        "training.1.updates": 200,
-        "training.1.batch": 8,
-        "training.1.lr": 3e-3,
-        "training.1.warmup": 20,
-        "training.1.contrast_weight": 0.0,
-        "training.1.contrast": None,
-    }
-}
+schedules = {"small": {"training.1.updates": 200}}  # the rest of it is stt.py's
 
 ablations = {
     "_delete_": True,
