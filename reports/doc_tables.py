@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+from corrbench import record
+from corrbench.scores import extent
+
+REPORTS = Path(__file__).parent
+RESULTS = REPORTS.parent / "benchmarks" / "results"
 BACKBONES = {
     "stt": "ResNet-18 at stride 8 (STT)",
     "mobilenetv2": "MobileNetV2",
@@ -60,3 +64,23 @@ def trials(key: str, heading: str) -> list[str]:
     """J&F of the trials under `key` of stt_trials.json."""
     rows = [f"| {row['trial']} | {row['J&F-Mean']:.1f} |" for row in result("stt_trials")[key]]
     return [f"| {heading} | J&F, synthetic |", "|---|---:|", *rows]
+
+
+def contrast() -> list[str]:
+    """The weights of schedule `contrast` beside those that are shipped, under the `stt` protocol."""
+    shipped = record.find(REPORTS / "davis10", REPORTS / "pose")
+    lines = ["| data | number | `small`, shipped | `contrast` |", "|---|---|---:|---:|"]
+    trained = [r for r in record.find(REPORTS / "contrast") if r.method["name"] == "stt"]
+    for ours in sorted(trained, key=extent):
+        number = "J&F-Mean" if "J&F-Mean" in ours.summary else "PCK@0.2"
+        beside = [
+            r
+            for r in shipped
+            if r.method["name"] == "stt-small"
+            and (extent(r), r.protocol["name"]) == (extent(ours), ours.protocol["name"])
+        ]
+        assert len(beside) == 1, extent(ours)
+        lines.append(
+            f"| {extent(ours)} | {number} | {beside[0].summary[number]:.1f} | {ours.summary[number]:.1f} |"
+        )
+    return lines

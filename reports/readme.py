@@ -43,9 +43,7 @@ def scores() -> list[str]:
         f"J&F on **{data.pop()}** (easier than the whole; not comparable with published numbers), float32 on a CPU "
         f"({machine['cores']} cores, busy with other work: the report's seconds are no benchmark). Records, per-sequence "
         "tables and plots: [reports/davis10](reports/davis10/README.md); poses: [reports/pose](reports/pose/README.md). "
-        "Last column of scores: J&F on the synthetic benchmark, rendered videos, which runs without any data. The second "
-        "step of `stt-r18-small` had a [contrast between cells](docs/stt.md#contrast-between-cells) beside the paper's "
-        "losses.",
+        "Last column of scores: J&F on the synthetic benchmark, rendered videos, which runs without any data.",
         "",
         "| method | " + " | ".join(f"`{p}`" for p in protocols) + " | synthetic, `stt` | weights |",
         "|---|" + "---:|" * (len(protocols) + 1) + "---|",
@@ -171,6 +169,7 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         partial(doc_tables.trials, "trials", TRIALS),
         partial(doc_tables.trials, "around_small", "change"),
         partial(doc_tables.trials, "dense", "change"),
+        doc_tables.contrast,
     ],
 }
 

@@ -71,8 +71,7 @@ def card(
         "web photographs of ImageNet) is in it too.",
         "## Citation",
         "Li & Liu, Spatial-then-Temporal Self-Supervised Learning for Video Correspondence, CVPR 2023; He et al., Momentum "
-        "Contrast, CVPR 2020; Chen et al., arXiv 2003.04297; Pinheiro et al., Unsupervised Learning of Dense Visual "
-        "Representations, NeurIPS 2020; Pont-Tuset et al., The 2017 DAVIS Challenge, arXiv 1704.00675; "
+        "Contrast, CVPR 2020; Chen et al., arXiv 2003.04297; Pont-Tuset et al., The 2017 DAVIS Challenge, arXiv 1704.00675; "
         "Deng et al., ImageNet, CVPR 2009.",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
