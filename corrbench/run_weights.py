@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ class Weights:
     """Where a run's weights lie, their sha256, and what they are called. All None without weights.
 
     `trained` (stages, schedule, seed) is of weights of our own training. `variant` is appended to the name of a method that
-    runs with them: those that corrbench ships. `to_train` has a line a stage that is still missing; the run's key is
-    final once they are trained.
+    runs with them: of those that corrbench ships, and a schedule's name. `to_train` has a line a stage that is still
+    missing; the run's key is final once they are trained.
     """
 
     name: str | None = None
@@ -76,9 +76,10 @@ def _trained(
     stages = cache.plan(method_data, schedule=schedule, seed=seed, estimate=True, **training)
     name = f"{schedule} schedule, seed {seed}"
     if not all(stage.cached for stage in stages):
-        return Weights(name=name, to_train=tuple(stage.line() for stage in stages if not stage.cached))
+        lines = tuple(stage.line() for stage in stages if not stage.cached)
+        return Weights(name=name, to_train=lines, variant=schedule)
     done = cache.train_missing(method_data, schedule=schedule, seed=seed, progress=False, **training)
-    return of_training(name, done)
+    return replace(of_training(name, done), variant=schedule)
 
 
 def of_training(name: str, trained: Any, ablation: str | None = None) -> Weights:

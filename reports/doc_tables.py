@@ -70,7 +70,7 @@ def contrast() -> list[str]:
     """The weights of schedule `contrast` beside those that are shipped, under the `stt` protocol."""
     shipped = record.find(REPORTS / "davis10", REPORTS / "pose")
     lines = ["| data | number | `small`, shipped | `contrast` |", "|---|---|---:|---:|"]
-    trained = [r for r in record.find(REPORTS / "contrast") if r.method["name"] == "stt"]
+    trained = [r for r in record.find(REPORTS / "contrast") if r.method["name"] == "stt-contrast"]
     for ours in sorted(trained, key=extent):
         number = "J&F-Mean" if "J&F-Mean" in ours.summary else "PCK@0.2"
         beside = [

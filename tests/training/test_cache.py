@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from corrbench import run_weights
 from corrbench.datasets.roots import DataMissing
 from corrbench.training import cache, speed
 
@@ -203,3 +204,14 @@ def test_unknown_schedules_and_keys_name_the_known_ones(method: dict[str, Any], 
         cache.plan(method, changes={"training.1.globl_weight": 0}, root=data_root)
     with pytest.raises(ValueError, match="nothing that could be trained"):
         cache.plan({"method": method["method"]}, root=data_root)
+
+
+def test_weights_of_a_schedule_lend_the_method_its_name(method: dict[str, Any], data_root: Path) -> None:
+    training = {"root": data_root, "device": "cpu", "sample": False}
+    before = run_weights.settle(method, None, "tiny", 0, training)
+    assert (before.variant, len(before.to_train), before.sha256) == ("tiny", 2, None)
+    made = cache.train_missing(method, schedule="tiny", root=data_root, progress=False, say=lambda line: None)
+    after = run_weights.settle(method, None, "tiny", 0, training)
+    assert (after.variant, after.to_train, after.sha256) == ("tiny", (), made.sha256)
+    assert after.trained is not None
+    assert after.trained["schedule"] == "tiny"
