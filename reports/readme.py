@@ -7,7 +7,6 @@ python reports/readme.py --check    exit 1 where they say something else (the te
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Callable
@@ -60,8 +59,8 @@ def scores() -> list[str]:
 
 def speed() -> list[str]:
     """Ratios of the CPU paths, from the files that the benchmark scripts wrote."""
-    propagation = json.loads((ROOT / "benchmarks" / "results" / "propagation_cpu.json").read_text())
-    metrics = json.loads((ROOT / "benchmarks" / "results" / "metrics_cpu.json").read_text())
+    propagation = doc_tables.result("propagation_cpu")
+    metrics = doc_tables.result("metrics_cpu")
     rows = [row for row in propagation["rows"] if row["threads"] == 1]
     return [
         *propagation_table(propagation, rows, "benchmarks/results/propagation_cpu.json"),
@@ -112,7 +111,7 @@ def propagation_table(found: dict, rows: list[dict], path: str) -> list[str]:
 
 def performance() -> list[str]:
     """The measured part of docs/performance.md."""
-    found = json.loads((ROOT / "benchmarks" / "results" / "propagation_cpu.json").read_text())
+    found = doc_tables.result("propagation_cpu")
     memory = ", ".join(f"{form} {mib} MiB" for form, mib in found["peak_memory_mib"].items())
     return [
         *propagation_table(found, found["rows"], "../benchmarks/results/propagation_cpu.json"),

@@ -119,8 +119,13 @@ def _variant(about: Mapping[str, Any]) -> str:
     return f'ablation "{about["ablation"]}"' if about["ablation"] else "as it is written there"
 
 
+def log_name(stage: Mapping[str, Any]) -> str:
+    """The file of a stage's thinned training log."""
+    return f"{stage['type'].lower()}-{stage['digest'][:12]}.csv"
+
+
 def _logs(stages: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
-    names = [f"{stage['type'].lower()}-{stage['digest'][:12]}.csv" for stage in stages]
+    names = [log_name(stage) for stage in stages]
     links = [f"[{name}]({folder.name}/{name})" for name in names if (folder / name).is_file()]
     return [f"Training logs, thinned: {', '.join(links)}."] if links else []
 

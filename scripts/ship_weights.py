@@ -153,7 +153,7 @@ def write_logs(folder: Path, into: Path) -> list[Path]:
         log = folder.parent / about["digest"] / "log.csv"
         if log.is_file():
             into.mkdir(exist_ok=True)
-            written.append(into / f"{about['type'].lower()}-{about['digest'][:12]}.csv")
+            written.append(into / model_card.log_name(about))
             record.write_atomic(written[-1], thinned(log.read_text(encoding="utf-8")).encode())
     return written
 

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from corrbench.backbones.colour import to_input
-from corrbench.registry import BACKBONES, DATASETS, STAGES, build
+from corrbench.registry import DATASETS, STAGES, build
 from corrbench.training import augment, pixels, views
 from corrbench.training.losses import dense_info_nce
 from corrbench.training.schedule import generator, sample_numbers
-from corrbench.training.stage import Batch, Part, Stage, load_backbone
+from corrbench.training.stage import Batch, Part, Stage, start
 
 
 @STAGES.register_module()
@@ -58,9 +58,7 @@ class Dense(Stage):
             raise ValueError(f"Dense: zoom {self.zoom} and stretch {self.stretch} must be 1 or more")
 
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> DenseNetwork:
-        backbone = build(BACKBONES, dict(self.backbone) | ({"seed": seed} if parent is None else {}))
-        load_backbone(backbone, parent)
-        return self.around(backbone, seed)
+        return self.around(start(self.backbone, parent, seed), seed)
 
     def around(self, backbone: Any, seed: int) -> DenseNetwork:
         return DenseNetwork(self, backbone)

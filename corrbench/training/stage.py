@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from corrbench.registry import BACKBONES, build
+
 Batch = dict[str, Any]
 
 
@@ -104,6 +106,13 @@ class Stage:
         if self.optimiser == "adam":
             return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
         return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+
+
+def start(backbone: Mapping[str, Any], parent: dict[str, torch.Tensor] | None, seed: int) -> Any:
+    """The network of `backbone`'s settings with a preceding stage's weights, or drawn from `seed` without one."""
+    network = build(BACKBONES, dict(backbone) | ({"seed": seed} if parent is None else {}))
+    load_backbone(network, parent)
+    return network
 
 
 def load_backbone(backbone: nn.Module, weights: dict[str, torch.Tensor] | None) -> None:

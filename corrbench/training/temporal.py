@@ -15,7 +15,7 @@ from corrbench.training import augment, distributed, pixels
 from corrbench.training.inputs import drop_channel
 from corrbench.training.losses import global_distillation, local_distillation_parts, reconstruction
 from corrbench.training.schedule import generator, sample_numbers
-from corrbench.training.stage import Batch, Part, Stage, load_backbone
+from corrbench.training.stage import Batch, Part, Stage, load_backbone, start
 
 
 @STAGES.register_module()
@@ -92,8 +92,7 @@ class Temporal(Stage):
         return frozenset(keys)
 
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> TemporalNetwork:
-        student = build(BACKBONES, dict(self.backbone) | ({"seed": seed} if parent is None else {}))
-        load_backbone(student, parent)
+        student = start(self.backbone, parent, seed)
         return TemporalNetwork(self, student, self._teacher(parent), self._contrast(), seed)
 
     def _teacher(self, parent: dict[str, torch.Tensor] | None) -> nn.Module | None:
