@@ -112,15 +112,16 @@ def features_of(method: str, folder: Path, frames: int) -> Tensor:
     import numpy as np
     from PIL import Image
 
-    from corrbench import config, zoo
+    from corrbench import config, run_weights, zoo
     from corrbench.backbones.colour import to_input
     from corrbench.protocol import preset
     from corrbench.registry import BACKBONES, build
 
     chosen = config.load(method, "method").data["method"]
-    backbone = build(BACKBONES, chosen["backbone"]).eval()
-    if chosen.get("checkpoint"):
-        zoo.load(chosen["checkpoint"], backbone)
+    weights = run_weights.settle({}, chosen.get("checkpoint"), None, 0, {})
+    backbone = build(BACKBONES, weights.network(chosen["backbone"])).eval()
+    if weights.name is not None:
+        zoo.load(weights.name, backbone)
     paths = sorted(folder.glob("*.jpg"))[:frames]
     if len(paths) < frames:
         raise ValueError(f"{folder}: {len(paths)} .jpg frames, {frames} are needed")

@@ -105,12 +105,9 @@ def train(planned: Plan, *, progress: bool = True, say: Callable[[str], None] = 
     from corrbench.training import cache
 
     cache.train_missing(
-        planned.method_data,
-        schedule=planned.training["schedule"],
-        seed=planned.training["seed"],
-        root=planned.training["root"],
+        planned.method_file.data,
+        **planned.training,
         device=planned.numerics.device,
-        sample=planned.training["sample"],
         progress=progress,
         say=say,
     )

@@ -35,8 +35,9 @@ class Plan:
     signature: str
     folder: Path
     notes: tuple[str, ...] = field(default=())
-    method_data: dict[str, Any] = field(default_factory=dict)  # the method file with its changes
-    training: dict[str, Any] = field(default_factory=dict)  # schedule, seed, root and sample of its stages
+    training: dict[str, Any] = field(
+        default_factory=dict
+    )  # schedule, changes, seed, root and sample of its stages
 
     @property
     def to_train(self) -> tuple[str, ...]:
@@ -154,13 +155,14 @@ def make(
     scheduled = schedule_changes(
         method_file, schedule
     )  # a schedule may change the method as well as its stages
-    method_data = config.override(method_file.data, scheduled | split["method"] | dict(changes or {}))
+    changed = split["method"] | dict(changes or {})
+    method_data = config.override(method_file.data, scheduled | changed)
+    training = {"changes": changed, "root": data, "sample": sample}
     task_data = config.override(task_file.data, split["task"])
-    resolved_method = config.resolve(METHODS, method_data["method"])
     resolved_task = config.resolve(TASKS, task_data["task"])
     numerics = settle_path(numerics or Numerics())
 
-    built_method = build(METHODS, method_data["method"])
+    resolved_method, built_method = _resolved_and_built(method_data)
     built_task, notes = build_task(task_data["task"], data, sample)
     settled = settle_protocol(
         built_method.protocol,
@@ -170,8 +172,17 @@ def make(
         changes=split["protocol"],
     )
     if weights is None:
-        training = {"root": data, "device": numerics.device, "sample": sample}
-        weights = run_weights.settle(method_data, built_method.needs_checkpoint, schedule, seed, training)
+        weights = run_weights.settle(
+            method_file.data,
+            built_method.needs_checkpoint,
+            schedule,
+            seed,
+            training | {"device": numerics.device},
+        )
+    backbone = method_data["method"].get("backbone", {})
+    if (network := weights.network(backbone)) != backbone:  # they are of more than the method's backbone
+        method_data["method"]["backbone"] = network
+        resolved_method, built_method = _resolved_and_built(method_data)
     label = label or weights.variant or None
     dataset = built_task.dataset
     # What is resolved says the representation; the protocol and the weights' content have digest parts of their own.
@@ -212,8 +223,14 @@ def make(
     resolved = {"method": resolved_method, "task": resolved_task, "protocol": settled.settings()}
     return Plan(
         method_file, task_file, given, resolved, built_method, built_task, settled, weights, numerics, key, signature,
-        folder, notes, method_data, {"schedule": schedule, "seed": seed, "root": data, "sample": sample},
+        folder, notes, training | {"schedule": schedule, "seed": seed},
     )  # fmt: skip
+
+
+def _resolved_and_built(method_data: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The method with every default filled in, and the method."""
+    settings = method_data["method"]
+    return config.resolve(METHODS, settings), build(METHODS, settings)
 
 
 def representation(resolved_method: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ class Weights:
         trained = {"trained": dict(self.trained)} if self.trained else {}
         return {"name": self.name, "sha256": self.sha256, "licence": self.licence} | trained
 
+    def network(self, backbone: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of the network that these weights are of, for a method with `backbone`: see `network_of`."""
+        return network_of(self.trained["stages"], backbone) if self.trained else dict(backbone)
+
     @property
     def words(self) -> str:
         """What a signature says."""
@@ -49,6 +53,7 @@ def settle(
 ) -> Weights:
     """The weights of a method: trained under `schedule` where one is given, else the zoo's `checkpoint`, else none.
 
+    `training` is what `cache.plan` is given besides: dotted `changes` on top of the schedule, `root`, `device`, `sample`.
     `ValueError` in one sentence where a checkpoint cannot be had; for a method with stages it also says how to train.
     """
     if schedule is not None:
@@ -74,7 +79,8 @@ def _trained(
     from corrbench.training import cache
 
     stages = cache.plan(method_data, schedule=schedule, seed=seed, estimate=True, **training)
-    name = f"{schedule} schedule, seed {seed}"
+    changed = ", ".join(f"{k}={v}" for k, v in training["changes"].items() if k.startswith("training."))
+    name = f"{schedule} schedule{' with ' + changed if changed else ''}, seed {seed}"
     if not all(stage.cached for stage in stages):
         lines = tuple(stage.line() for stage in stages if not stage.cached)
         return Weights(name=name, to_train=lines, variant=schedule)
@@ -88,10 +94,26 @@ def of_training(name: str, trained: Any, ablation: str | None = None) -> Weights
     return Weights(name, trained.path, trained.sha256, "that of the training data", about)
 
 
+def network_of(stages: Sequence[Mapping[str, Any]], backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the network that the weights of the last of `stages` are of, for a method with `backbone`.
+
+    It is that backbone, or, after a stage `Whitening`, that one whitened.
+    """
+    if stages[-1]["type"] != "Whitening" or backbone["type"] == "Whitened":
+        return dict(backbone)
+    return {"type": "Whitened", "backbone": dict(backbone)} | _joined(stages[-1])
+
+
+def _joined(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stage `Whitening` whitens, out of its settings or of what a record keeps of them."""
+    return {key: stage.get("settings", stage)[key] for key in ("layers", "means", "directions")}
+
+
 def training_kept(about: Mapping[str, Any]) -> dict[str, Any]:
     """What a record keeps of a training run (`Trained.info`) or of a shipped file (`shipped.header`)."""
-    kept = ("type", "digest", "updates", "data", "device", "sha256")
-    return {
-        **{key: about[key] for key in ("schedule", "seed", "ablation", "synthetic")},
-        "stages": [{key: stage[key] for key in kept} for stage in about["stages"]],
-    }
+    keys = ("type", "digest", "updates", "data", "device", "sha256")
+    stages = [
+        {key: stage[key] for key in keys} | (_joined(stage) if stage["type"] == "Whitening" else {})
+        for stage in about["stages"]
+    ]
+    return {key: about[key] for key in ("schedule", "seed", "ablation", "synthetic")} | {"stages": stages}

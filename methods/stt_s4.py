@@ -15,4 +15,8 @@ method = dict(
     protocol="stt-s4",
 )
 
+schedules = {  # whitened as it is evaluated
+    "small": {"training.2.backbone.stem_pool": "mean", "training.2.backbone.strides": (1, 1, 1, 1)},
+}
+
 ablations = {"_delete_": True}  # those of stt.py change its geometry

@@ -20,6 +20,7 @@ FOLDERS = {
 }
 SETTINGS = ("updates", "batch", "crop", "optimiser", "lr", "weight_decay", "warmup", "autocast", "queue", "key_momentum",
             "temperature", "radii", "reconstruction_weights", "local_weight", "global_weight")  # fmt: skip
+WHITENING = ("batch", "resize", "layers", "means", "directions", "power", "floor")
 BESIDE = ("batch", "crop", "side", "zoom", "turn", "temperature")
 
 
@@ -149,6 +150,11 @@ def _beside(stages: Sequence[Mapping[str, Any]]) -> list[str]:
         + ", ".join(f"{key} {inner[key]}" for key in BESIDE if inner.get(key) is not None)
         + " ([docs/stt.md](../../docs/stt.md#contrast-between-cells))."
         for stage, inner in found
+    ] + [
+        "Whitening is ours, not the paper's: a linear map behind the network, from unlabelled frames "
+        "([docs/stt.md](../../docs/stt.md#whitening))."
+        for stage in stages
+        if stage["type"] == "Whitening"
     ]
 
 
@@ -164,7 +170,19 @@ def _data(about: Mapping[str, Any]) -> list[str]:
             f"  * `{Path(folder).name}`: {FOLDERS.get(Path(folder).name, 'not described')}"
             for folder in named
         ]
-    return [*lines, "", "No label was used. The evaluation videos were not trained on."]
+    whitened = about["stages"][-1]["type"] == "Whitening"
+    return [
+        *lines,
+        "",
+        "No label was used in training"
+        + (
+            "; the settings of the whitening were chosen with masks drawn by hand on some training frames "
+            "([docs/stt.md](../../docs/stt.md#what-was-tried))"
+            if whitened
+            else ""
+        )
+        + ". The evaluation videos were not trained on.",
+    ]
 
 
 def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -174,7 +192,8 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     for stage in stages:
         settings = stage["settings"]
-        words = ", ".join(f"{key} {settings[key]}" for key in SETTINGS[1:] if settings.get(key) is not None)
+        keys = WHITENING if stage["type"] == "Whitening" else SETTINGS[1:]
+        words = ", ".join(f"{key} {settings[key]}" for key in keys if settings.get(key) is not None)
         machine = stage.get("machine") or {}
         git = stage.get("git") or {}
         changed = " with changes" if git.get("dirty") else ""

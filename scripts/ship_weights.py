@@ -27,6 +27,7 @@ from corrbench.ablation import FULL, changes_of
 from corrbench.ablation_study import thinned
 from corrbench.backbones.colour import to_input
 from corrbench.registry import BACKBONES, build
+from corrbench.run_weights import network_of
 from corrbench.training import cache, checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -84,8 +85,9 @@ def ship(stage: str, name: str, store: str, schedule: str | None, records: Seque
     method = method_of(name)
     found = identify(stages, name, method, schedule)
     whole = checkpoint.load_weights(folder / "weights.safetensors")
-    tensors = pack(whole, method.data["method"]["backbone"], STORES[store], folder)
-    difference = feature_difference(method.data["method"], whole, tensors)
+    backbone = network_of(stages, method.data["method"]["backbone"])
+    tensors = pack(whole, backbone, STORES[store], folder)
+    difference = feature_difference(backbone, method.data["method"]["colour"], whole, tensors)
     if difference > MOST:
         raise ValueError(
             f"{folder}: stored as {store}, features differ by {difference:.1e} of their length (at most {MOST:g}); "
@@ -218,7 +220,10 @@ def pack(
 
 
 def feature_difference(
-    method: Mapping[str, Any], whole: Mapping[str, torch.Tensor], stored: Mapping[str, torch.Tensor]
+    backbone: Mapping[str, Any],
+    colour: str,
+    whole: Mapping[str, torch.Tensor],
+    stored: Mapping[str, torch.Tensor],
 ) -> float:
     """The largest difference of a cell's features from the float32 weights', as a share of their length."""
     generator = torch.Generator().manual_seed(0)
@@ -227,10 +232,10 @@ def feature_difference(
     frames = (255 * smooth.clamp(0, 1)).byte().permute(0, 2, 3, 1).contiguous()
     maps = []
     for tensors in (whole, stored):
-        network = build(BACKBONES, method["backbone"])
+        network = build(BACKBONES, backbone)
         network.load_state_dict({k: tensors[k].float() for k in stored}, strict=False)
         with torch.inference_mode():
-            maps.append(network.eval()(to_input(frames, method["colour"])))
+            maps.append(network.eval()(to_input(frames, colour)))
     apart = (maps[1] - maps[0]).norm(dim=1) / maps[0].norm(dim=1).clamp_min(1e-12)
     return float(apart.max())
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from corrbench import api, config, shipped, zoo
-from corrbench.backbones.resnet import ResNet
+from corrbench.backbones.whitened import Whitened
 from corrbench.record import Record
 from corrbench.reproduction import PAPERS, authors_weights, reproduce
 from corrbench.training import cache
@@ -44,9 +44,13 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def stages(
-    root: Path, network: ResNet, changes: dict[str, Any] | None = None, schedule: str = "small", **about: Any
+    root: Path,
+    network: torch.nn.Module,
+    changes: dict[str, Any] | None = None,
+    schedule: str = "small",
+    **about: Any,
 ) -> Path:
-    """The folders of two finished stages of methods/stt.py's `schedule`, with `network`'s weights; the last one."""
+    """The folders of the finished stages of methods/stt.py's `schedule`, with `network`'s weights; the last one."""
     data = config.load(ROOT / "methods" / "stt.py", "method").data
     parent = None
     for number, settings in cache.chain(cache.variant(data, schedule, changes)):
@@ -74,13 +78,19 @@ def stages(
     return folder
 
 
+def whitened(layer: int = 3, seed: int = 0) -> Whitened:
+    settings = {"depth": 18, "layer": layer, "strides": (1, 2, 2, 1), "stem_pool": None, "seed": seed}
+    return Whitened({"type": "ResNet"} | settings)
+
+
 @pytest.fixture
-def network() -> ResNet:
-    """A random ResNet-18 up to its third stage, its statistics away from their start."""
+def network() -> Whitened:
+    """A random ResNet-18 up to its third stage, its statistics away from their start, and some linear map behind it."""
     torch.manual_seed(0)
-    net = ResNet(depth=18, layer=3, strides=(1, 2, 2, 1), stem_pool=None)
+    net = whitened()
+    net.set(torch.rand(256), torch.eye(256) + 0.1 * torch.randn(256, 256))
     for key, value in net.state_dict().items():
-        if key.endswith(("running_mean", "bias")):
+        if key.startswith("backbone.") and key.endswith(("running_mean", "bias")):
             value.normal_(0, 0.1)
         if key.endswith("running_var"):
             value.uniform_(0.5, 2)
@@ -88,7 +98,7 @@ def network() -> ResNet:
 
 
 def test_a_stage_becomes_a_small_file_that_is_used_by_name(
-    script: ModuleType, network: ResNet, tmp_path: Path, tiny_davis: Path
+    script: ModuleType, network: Whitened, tmp_path: Path, tiny_davis: Path
 ) -> None:
     with pytest.raises(
         ValueError, match=r"'stt-r18-small' .* has no stt-r18-small.safetensors there.*--schedule \(paper"
@@ -102,10 +112,13 @@ def test_a_stage_becomes_a_small_file_that_is_used_by_name(
     assert 5_000_000 < weights.stat().st_size < 6_000_000
     stored = load_file(weights)
     assert {t.dtype for t in stored.values()} == {torch.float16, torch.float32}
-    assert not any(key.startswith(("layer4", "fc")) or key.endswith("num_batches_tracked") for key in stored)
+    assert not any(
+        key.startswith(("backbone.layer4", "backbone.fc")) or key.endswith("num_batches_tracked")
+        for key in stored
+    )
     assert zoo.entry(NAME).sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
 
-    ours = ResNet(depth=18, layer=3, strides=(1, 2, 2, 1), stem_pool=None, seed=9)
+    ours = whitened(seed=9)
     found = zoo.load(NAME, ours)
     assert found.path == weights
     assert {p.dtype for p in ours.parameters()} == {torch.float32}
@@ -139,7 +152,7 @@ def test_a_stage_becomes_a_small_file_that_is_used_by_name(
 
 
 def test_the_same_stage_gives_the_same_bytes_and_float32_gives_the_same_features(
-    script: ModuleType, network: ResNet, tmp_path: Path
+    script: ModuleType, network: Whitened, tmp_path: Path
 ) -> None:
     folder = stages(tmp_path / "stages", network)
     first = script.ship(str(folder), NAME, "float16", None, [])[0].read_bytes()
@@ -151,7 +164,7 @@ def test_the_same_stage_gives_the_same_bytes_and_float32_gives_the_same_features
     assert shipped.header(whole)["feature_difference"] == 0
 
 
-def test_other_content_is_refused(script: ModuleType, network: ResNet, tmp_path: Path) -> None:
+def test_other_content_is_refused(script: ModuleType, network: Whitened, tmp_path: Path) -> None:
     weights = script.ship(str(stages(tmp_path / "stages", network)), NAME, "float16", None, [])[0]
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -160,7 +173,7 @@ def test_other_content_is_refused(script: ModuleType, network: ResNet, tmp_path:
         zoo.locate(NAME)
 
 
-def test_what_should_not_be_shipped_is_refused(script: ModuleType, network: ResNet, tmp_path: Path) -> None:
+def test_what_should_not_be_shipped_is_refused(script: ModuleType, network: Whitened, tmp_path: Path) -> None:
     def refused(words: str, name: str = NAME, **how: Any) -> None:
         folder = stages(tmp_path / str(len(list(tmp_path.iterdir()))), how.pop("network", network), **how)
         with pytest.raises(ValueError, match=words):
@@ -175,15 +188,15 @@ def test_what_should_not_be_shipped_is_refused(script: ModuleType, network: ResN
         "evaluated otherwise than stt.py",
         changes=config.load(ROOT / "methods/stt.py").data["ablations"]["spatial step only"],
     )
-    refused("is of another network", network=ResNet(depth=18, layer=2))
-    network.conv1.weight.data[0, 0, 0, 0] = 1e6
+    refused("is of another network", network=whitened(layer=2))
+    network.backbone.conv1.weight.data[0, 0, 0, 0] = 1e6
     refused("has values that float16 cannot hold")
     with pytest.raises(ValueError, match="is the folder of no finished stage"):
         script.ship("0123", NAME, "float16", None, [])
 
 
 def test_an_ablation_that_is_evaluated_alike_is_named(
-    script: ModuleType, network: ResNet, tmp_path: Path
+    script: ModuleType, network: Whitened, tmp_path: Path
 ) -> None:
     folder = stages(tmp_path / "stages", network, changes={"training.1.local_weight": 0.0})
     weights = script.ship(str(folder), NAME, "float16", None, [])[0]
@@ -191,16 +204,16 @@ def test_an_ablation_that_is_evaluated_alike_is_named(
 
 
 def test_a_contrast_beside_the_second_step_is_in_the_card(
-    script: ModuleType, network: ResNet, tmp_path: Path
+    script: ModuleType, network: Whitened, tmp_path: Path
 ) -> None:
-    folder = stages(tmp_path / "stages", network, schedule="contrast")
+    folder = stages(tmp_path / "stages", network.backbone, schedule="contrast")
     text = script.ship(str(folder), NAME, "float16", None, [])[-1].read_text()
     assert "contrast between cells of two views of a photograph at the same time" in text
     assert "Schedule `contrast`" in text
 
 
 def test_the_card_takes_its_scores_from_records_of_these_weights(
-    script: ModuleType, network: ResNet, tmp_path: Path, tiny_davis: Path
+    script: ModuleType, network: Whitened, tmp_path: Path, tiny_davis: Path
 ) -> None:
     from corrbench import runner
 
@@ -222,7 +235,7 @@ def test_the_card_takes_its_scores_from_records_of_these_weights(
     assert "this file" in card
     with pytest.raises(ValueError, match="none of the 1 records given is of these weights"):
         script.ship(
-            str(stages(tmp_path / "more", ResNet(layer=3, seed=3))),
+            str(stages(tmp_path / "more", whitened(seed=3))),
             NAME,
             "float16",
             None,

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from corrbench.backbones.colour import to_input
 from corrbench.registry import DATASETS, STAGES, build
 from corrbench.training import augment, pixels, views
 from corrbench.training.losses import dense_info_nce
 from corrbench.training.schedule import generator, sample_numbers
-from corrbench.training.stage import Batch, Part, Stage, start
+from corrbench.training.stage import Batch, Part, Stage, StageNetwork, start
 
 
 @STAGES.register_module()
@@ -114,15 +113,12 @@ class DenseFeed:
         return {"views": to_input(augment.to_frames(images), self.stage.colour), "maps": maps}
 
 
-class DenseNetwork(nn.Module):
+class DenseNetwork(StageNetwork):
     """The backbone and nothing else."""
 
     def __init__(self, stage: Dense, backbone: Any) -> None:
         super().__init__()
         self.stage, self.backbone = stage, backbone
-
-    def begin(self) -> None:
-        pass
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """`{"contrast": loss}`."""

@@ -88,14 +88,14 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         start += grad.numel()
 
 
-def synchronise_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
-    """`module` with every BatchNorm2d normalising over all processes; unchanged in one process.
+def synchronise_batchnorm(module: nn.Module, device: torch.device) -> None:
+    """Let every BatchNorm2d inside `module` normalise over all processes; in one process nothing changes.
 
     torch's SyncBatchNorm needs GPUs; elsewhere `AllReduceBatchNorm` takes its place. The key encoder (`slow_...`) is left
     as it is: its groups must not share statistics.
     """
     if world() == 1:
-        return module
+        return
     for name, child in module.named_children():
         if name.startswith("slow_"):
             continue
@@ -105,7 +105,6 @@ def synchronise_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
             setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
         else:
             setattr(module, name, AllReduceBatchNorm.of(child))
-    return module
 
 
 class _AllReduce(torch.autograd.Function):

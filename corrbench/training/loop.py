@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from corrbench.training import checkpoint, distributed
 from corrbench.training.journal import Journal
 from corrbench.training.schedule import rate
-from corrbench.training.stage import Batch, Part, Stage
+from corrbench.training.stage import Batch, Part, Stage, StageNetwork
 
 AHEAD = 2  # micro-batches that are read while the network works
 CHECK = 10  # updates between looks at the loss values, each of which waits for the device
@@ -71,7 +70,7 @@ def train(
     at = torch.device(device)
     torch.manual_seed(seed)
     network = stage.network(parent, seed).to(at).to(memory_format=torch.channels_last).train()
-    network = distributed.synchronise_batchnorm(network, at)
+    distributed.synchronise_batchnorm(network, at)
     optimiser = stage.optimiser_of(network)
     path = folder / "checkpoint.pt"
     start = checkpoint.load(path, network, optimiser, digest, at) if path.is_file() else 0
@@ -114,33 +113,38 @@ def train(
                 raise Interrupted(
                     f"stopped after update {done} of {stage.updates}; the same command goes on from there"
                 )
+    network.finish()
     if lead:
-        checkpoint.save_weights(folder / "weights.safetensors", network.backbone)  # type: ignore[arg-type]
+        checkpoint.save_weights(folder / "weights.safetensors", network.backbone)
         path.unlink(missing_ok=True)
     return Outcome(stage.updates, start, time.monotonic() - begun, values)
 
 
 def step(
     stage: Stage,
-    network: nn.Module,
+    network: StageNetwork,
     optimiser: torch.optim.Optimizer,
     reader: Any,
     update: int,
     learning_rate: float,
     device: torch.device,
 ) -> dict[str, torch.Tensor]:
-    """One update: forward and backward of each micro-batch, gradients averaged over processes, one optimiser step."""
+    """One update: forward and backward of each micro-batch, gradients averaged over processes, one optimiser step.
+
+    Networks that only gather statistics give values without a gradient.
+    """
     for group in optimiser.param_groups:
         group["lr"] = learning_rate
     optimiser.zero_grad(set_to_none=True)
-    network.begin()  # type: ignore[operator]
+    network.begin()
     sums: dict[str, torch.Tensor] = {}
     for _ in range(stage.accumulate):
         batch = reader.next(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=stage.autocast is not None):
             losses = network(batch)
         total = torch.stack([value.float() for value in losses.values()]).sum() / stage.accumulate
-        total.backward()
+        if total.requires_grad:
+            total.backward()
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.detach() / stage.accumulate
     distributed.average_gradients(p for p in network.parameters() if p.requires_grad)

@@ -16,7 +16,7 @@ from corrbench.registry import DATASETS, STAGES, build
 from corrbench.training import augment, distributed, pixels
 from corrbench.training.losses import info_nce
 from corrbench.training.schedule import generator, sample_numbers
-from corrbench.training.stage import Batch, Part, Stage, start
+from corrbench.training.stage import Batch, Part, Stage, StageNetwork, start
 
 
 @STAGES.register_module()
@@ -132,7 +132,7 @@ class SpatialFeed:
         return to_input(augment.to_frames(images), self.stage.colour)
 
 
-class MoCo(nn.Module):
+class MoCo(StageNetwork):
     """Query encoder, its moving average, and the queue of the average's keys. `backbone` is the result."""
 
     queue: torch.Tensor

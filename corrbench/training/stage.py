@@ -25,6 +25,18 @@ class Part:
     step_stop: int
 
 
+class StageNetwork(nn.Module):
+    """What the loop trains: `forward(batch) -> {name: weighted loss}`; the weights of `backbone` are the stage's result."""
+
+    backbone: Any
+
+    def begin(self) -> None:
+        """Called at the beginning of every update."""
+
+    def finish(self) -> None:
+        """Called once after the last update, in every process."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """Settings that each stage shares. `updates=0` leaves the stage out.
@@ -64,15 +76,11 @@ class Stage:
         """Settings that change nothing under the others, such as those of a loss of weight 0: no part of the digest."""
         return frozenset()
 
-    def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> nn.Module:
-        """The trainable network, started from the preceding stage's backbone weights, or from `seed` without one.
-
-        Has `backbone` (whose weights are the stage's result), `begin()` (called once an update) and
-        `forward(batch) -> {name: weighted loss}`.
-        """
+    def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> StageNetwork:
+        """The trainable network, started from the preceding stage's backbone weights, or from `seed` without one."""
         raise NotImplementedError
 
-    def around(self, backbone: Any, seed: int) -> nn.Module:
+    def around(self, backbone: Any, seed: int) -> StageNetwork:
         """The network around weights that another stage trains too (joint training); contrastive stages have it."""
         raise NotImplementedError(
             f"{type(self).__name__} cannot be trained beside another stage; Spatial and Dense can"

@@ -15,7 +15,7 @@ from corrbench.training import augment, distributed, pixels
 from corrbench.training.inputs import drop_channel
 from corrbench.training.losses import global_distillation, local_distillation_parts, reconstruction
 from corrbench.training.schedule import generator, sample_numbers
-from corrbench.training.stage import Batch, Part, Stage, load_backbone, start
+from corrbench.training.stage import Batch, Part, Stage, StageNetwork, load_backbone, start
 
 
 @STAGES.register_module()
@@ -210,7 +210,7 @@ class TemporalFeed:
         return ready
 
 
-class TemporalNetwork(nn.Module):
+class TemporalNetwork(StageNetwork):
     """The student (`backbone`, the result), the frozen teacher, and for joint training the contrastive network."""
 
     def __init__(

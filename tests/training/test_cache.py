@@ -207,7 +207,7 @@ def test_unknown_schedules_and_keys_name_the_known_ones(method: dict[str, Any], 
 
 
 def test_weights_of_a_schedule_lend_the_method_its_name(method: dict[str, Any], data_root: Path) -> None:
-    training = {"root": data_root, "device": "cpu", "sample": False}
+    training = {"root": data_root, "device": "cpu", "sample": False, "changes": {}}
     before = run_weights.settle(method, None, "tiny", 0, training)
     assert (before.variant, len(before.to_train), before.sha256) == ("tiny", 2, None)
     made = cache.train_missing(method, schedule="tiny", root=data_root, progress=False, say=lambda line: None)
@@ -215,3 +215,14 @@ def test_weights_of_a_schedule_lend_the_method_its_name(method: dict[str, Any], 
     assert (after.variant, after.to_train, after.sha256) == ("tiny", (), made.sha256)
     assert after.trained is not None
     assert after.trained["schedule"] == "tiny"
+
+
+def test_changes_of_a_run_count_on_top_of_its_schedule(method: dict[str, Any], data_root: Path) -> None:
+    """`--schedule tiny -o training.1.updates=5` is another training than `--schedule tiny`, not the same."""
+    training = {"root": data_root, "device": "cpu", "sample": False}
+    plain = run_weights.settle(method, None, "tiny", 0, training | {"changes": {}})
+    changed = run_weights.settle(method, None, "tiny", 0, training | {"changes": {"training.1.updates": 5}})
+    assert changed.name == "tiny schedule with training.1.updates=5, seed 0"
+    assert changed.to_train[0] == plain.to_train[0]
+    assert "5 of 5 updates" in changed.to_train[1]
+    assert "5 of 5 updates" not in plain.to_train[1]

@@ -18,7 +18,7 @@ import torch
 from corrbench.registry import STAGES, build
 from corrbench.training import checkpoint, loop
 from corrbench.training.journal import Journal
-from corrbench.training.stage import Stage
+from corrbench.training.stage import Stage, StageNetwork
 
 RUN = """
 import json, os, signal, sys
@@ -123,10 +123,10 @@ class Breaking(Stage):
         super().__init__(backbone={}, dataset={}, updates=30, batch=2)
         object.__setattr__(self, "what", what)
 
-    def network(self, parent: Any, seed: int) -> torch.nn.Module:
+    def network(self, parent: Any, seed: int) -> StageNetwork:
         what = self.what  # type: ignore[attr-defined]
 
-        class Network(torch.nn.Module):
+        class Network(StageNetwork):
             def __init__(self) -> None:
                 super().__init__()
                 self.backbone = torch.nn.Linear(1, 1)

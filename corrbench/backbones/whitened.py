@@ -1,0 +1,71 @@
+"""A backbone whose features are joined over stages and surroundings, and whitened: one linear map behind the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from corrbench.registry import BACKBONES, build
+
+
+@BACKBONES.register_module()
+class Whitened(nn.Module):
+    """W (x - m) of each cell, where x joins features of `backbone` (another backbone's settings).
+
+    x is the backbone's output, or the outputs of its stages `layers`, finest first, each averaged down to the grid of the
+    last one (hypercolumns: Hariharan et al., CVPR 2015); then, for each odd width in `means`, the mean of the last output
+    over so many cells across and down, of those that lie on the map. W keeps `directions` of them (None: all). W and m come
+    from unlabelled frames (the stage `Whitening`, `training/whitening.py`; Jégou & Chum, Negative evidences and
+    co-occurences in image retrieval: the benefit of PCA and whitening, ECCV 2012); without weights W takes the first
+    `directions` of x and m is 0. `stride` is the backbone's; `channels` is `directions`; features may be negative.
+    """
+
+    def __init__(
+        self,
+        backbone: Mapping[str, Any],
+        layers: Sequence[int] | None = None,
+        means: Sequence[int] = (),
+        directions: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = build(BACKBONES, backbone)
+        self.layers, self.means = tuple(layers or ()), tuple(means)
+        if any(width < 1 or width % 2 == 0 for width in self.means):
+            raise ValueError(f"Whitened: means {list(self.means)} must be odd numbers of cells")
+        if self.layers and not hasattr(self.backbone, "forward_layers"):
+            raise ValueError(f"Whitened: {backbone['type']} has no stages to choose from; leave layers out")
+        self.stride, self.multiple = self.backbone.stride, getattr(self.backbone, "multiple", 1)
+        with torch.inference_mode():
+            joined = self.joined(torch.zeros(1, 3, 8 * self.stride, 8 * self.stride)).shape[1]
+        self.channels = joined if directions is None else directions
+        if not 1 <= self.channels <= joined:
+            raise ValueError(f"Whitened: directions {directions} must be from 1 to {joined}")
+        self.whitening = nn.Conv2d(joined, self.channels, 1)
+        self.set(torch.zeros(joined), torch.eye(self.channels, joined))
+        self.eval()
+
+    def set(self, mean_J: torch.Tensor, matrix_CJ: torch.Tensor) -> None:
+        """Let the features be `matrix @ (x - mean)`."""
+        with torch.no_grad():
+            self.whitening.weight.copy_(matrix_CJ[:, :, None, None])
+            self.whitening.bias.copy_(-matrix_CJ @ mean_J)  # type: ignore[union-attr]
+
+    def joined(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """The features before the linear map: (B, J, ceil(H / stride), ceil(W / stride))."""
+        maps = self.backbone.forward_layers(x_BCHW, self.layers) if self.layers else [self.backbone(x_BCHW)]
+        last = maps[-1]
+        parts = [_averaged_down(m, round(m.shape[2] / last.shape[2])) for m in maps]
+        parts += [F.avg_pool2d(last, width, 1, width // 2, count_include_pad=False) for width in self.means]
+        return torch.cat(parts, 1) if len(parts) > 1 else last
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Feature map (B, channels, ceil(H / stride), ceil(W / stride)), whitened and not normalised."""
+        return self.whitening(self.joined(x_BCHW))
+
+
+def _averaged_down(map_BCHW: torch.Tensor, times: int) -> torch.Tensor:
+    return F.avg_pool2d(map_BCHW, times, ceil_mode=True) if times > 1 else map_BCHW

@@ -1,0 +1,116 @@
+"""J&F on training sequences, for choosing settings: a first label carried on, compared with masks drawn by hand.
+
+    export CORRBENCH_DATA=/data
+    python scripts/tuning_frames.py scripts/stt_trials_whitening.py --schedule small
+    python scripts/tuning_frames.py methods/mobilenetv2.py methods/lab.py
+
+What is chosen must not be chosen on the videos of a table, and the synthetic benchmark has other motion and other pictures
+than real video. So three frames each of eight training sequences (DAVIS-train-256 below the data folder; every other frame
+is used, of the shortest one every frame) have a mask in `tuning_masks/`, drawn by hand for this purpose. With a schedule
+the ablations of a method file are evaluated too, and stages that are missing are trained. The sequences have been trained
+on: the numbers compare settings and are no result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from corrbench import api, config, provenance
+from corrbench.ablation import FULL, changes_of
+from corrbench.datasets.roots import find_root
+from corrbench.datasets.sequence import Sequence
+from corrbench.methods import Clock
+from corrbench.metrics import davis
+
+TASK = Path(__file__).parents[1] / "tasks" / "synthetic.py"  # any: it says how masks are carried
+MASKS = Path(__file__).parent / "tuning_masks"
+FOLDER = "DAVIS-train-256"
+WHOLE = 40  # frames up to the last mask; of more every other one is used, which halves the time
+
+
+def main() -> int:
+    words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    words.add_argument("methods", nargs="+", help="method files")
+    words.add_argument("--schedule", help="weights trained under it, with each of the file's ablations")
+    words.add_argument("--seed", type=int, default=0)
+    words.add_argument("--data", type=Path)
+    words.add_argument("--save", type=Path, help="add the rows to this JSON file, by method and variant")
+    given = words.parse_args()
+    rows = []
+    for method in given.methods:
+        variants = [FULL]
+        if given.schedule:
+            variants += list(config.load(Path(method), "method").data.get("ablations", {}))
+        for variant in variants:
+            row = {"method": Path(method).stem, "variant": variant} | evaluate(
+                method, variant, given.schedule, given.seed, given.data
+            )
+            rows.append(row)
+            print(f"{row['method']}, {variant}: J&F {row['J&F-Mean']:.2f}", flush=True)
+            if given.save:
+                save(given.save, rows)
+    return 0
+
+
+def evaluate(method: str, variant: str, schedule: str | None, seed: int, data: Path | None) -> dict[str, Any]:
+    """J&F in percent of one variant of a method: the mean over sequences of the mean over their labelled frames."""
+    changes = changes_of(config.load(Path(method), "method").data, variant)
+    settings: dict[str, Any] = {"schedule": schedule, "seed": seed, "data": data, "changes": changes}
+    planned = api.plan(method, TASK, **settings)
+    if planned.to_train:
+        api.train(planned)
+        planned = api.plan(method, TASK, **settings)
+    planned.method.prepare(planned.numerics, planned.weights)
+    scores = {}
+    for sequence in sequences(data):
+        prediction = planned.method.predict(sequence, planned.task, planned.protocol, Clock())
+        labelled = [t for t, label in enumerate(sequence.labels) if label is not None]
+        truth = np.stack([np.asarray(sequence.labels[t]) for t in labelled])
+        j, f = davis.jaccard_and_boundary(truth, prediction[labelled], 1)
+        scores[sequence.name] = [round(float(x), 2) for x in 50 * (j[0, 1:] + f[0, 1:])]
+    return {
+        "J&F-Mean": round(float(np.mean([np.mean(s) for s in scores.values()])), 2),
+        "protocol": planned.protocol.name,
+        "weights_sha256": planned.weights.sha256,
+        "sequences": scores,
+    }
+
+
+def sequences(data: Path | None) -> Iterator[Sequence]:
+    """The labelled sequences up to the last label."""
+    folders = sorted(p for p in MASKS.iterdir() if p.is_dir())
+    root = find_root(FOLDER, data, required=[p.name for p in folders])
+    for folder in folders:
+        masks = {int(p.stem): p for p in folder.glob("*.png")}
+        numbers = range(0, max(masks) + 1, 1 if max(masks) < WHOLE else 2)
+        labels = [
+            (np.asarray(Image.open(masks[n])) > 0).astype(np.uint8) if n in masks else None for n in numbers
+        ]
+        frames = tuple(root / folder.name / f"{n:05d}.jpg" for n in numbers)
+        yield Sequence(folder.name, frames, labels[0].shape, tuple(labels), ("1",))  # type: ignore[union-attr]
+
+
+def save(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Put `rows` in place of those of the same method and variant."""
+    known = json.loads(path.read_text())["rows"] if path.is_file() else []
+    fresh = {(r["method"], r["variant"]) for r in rows}
+    kept = [r for r in known if (r["method"], r["variant"]) not in fresh]
+    about = {
+        "what": "J&F on labelled frames of training sequences, for choosing settings; no result",
+        "command": "python scripts/tuning_frames.py METHOD [--schedule NAME]",
+        "machine": provenance.machine(),
+        "rows": kept + rows,
+    }
+    path.write_text(json.dumps(about, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

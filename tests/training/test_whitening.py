@@ -1,0 +1,173 @@
+# ruff: noqa: C408 (settings read as they do in a method file)
+"""Whitening: what the stage makes of a network, that it goes on after a stop, and that a run wraps its method's backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from corrbench.registry import BACKBONES, STAGES, build
+from corrbench.run_weights import network_of
+from corrbench.training import loop
+from corrbench.training.checkpoint import load_weights
+from corrbench.training.stage import Part
+
+CPU = torch.device("cpu")
+NETWORK = dict(type="ResNet", width=8, stem_pool=None, strides=(1, 2, 2, 1), layer=2)
+
+
+@pytest.fixture
+def whitening(data_root: Path) -> dict[str, Any]:
+    """A small `Whitening` stage on the videos of the tests."""
+    return dict(
+        type="Whitening",
+        backbone=NETWORK,
+        dataset=dict(type="Videos", folders=["clips"], root=str(data_root)),
+        updates=6,
+        batch=2,
+        resize="native",
+    )
+
+
+def start() -> dict[str, torch.Tensor]:
+    """Weights of a network, as a stage before leaves them, with tensors that this one does not need."""
+    return build(BACKBONES, NETWORK | {"layer": 3, "seed": 5}).state_dict()
+
+
+def trained(settings: dict[str, Any], folder: Path, **more: Any) -> dict[str, torch.Tensor]:
+    loop.train(build(STAGES, settings), folder, parent=start(), **more)
+    return load_weights(folder / "weights.safetensors")
+
+
+def whitened(**more: Any) -> Any:
+    return build(BACKBONES, dict(type="Whitened", backbone=NETWORK) | more)
+
+
+def cells_of(settings: dict[str, Any], weights: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Features (N, C) of every cell of the very frames that the stage has seen."""
+    stage = build(STAGES, settings)
+    network = whitened(**{key: settings[key] for key in ("layers", "means", "directions") if key in settings})
+    network.load_state_dict(weights)
+    feed = stage.feed(0)
+    cells = []
+    for update in range(stage.updates):
+        batch = feed.prepare(feed.fetch(Part(update, 0, stage.batch, 0, stage.batch)), CPU)
+        with torch.inference_mode():
+            cells += [network(frame)[0].flatten(1).T for frame in batch["frames"]]
+    return torch.cat(cells).double()
+
+
+def test_whole_whitening_leaves_no_mean_and_one_variance(whitening: dict[str, Any], tmp_path: Path) -> None:
+    settings = whitening | dict(power=1.0, floor=1e-9)
+    cells = cells_of(settings, trained(settings, tmp_path))
+    covariance = torch.cov(cells.T, correction=0)
+    scale = covariance.diagonal().mean()
+    torch.testing.assert_close(covariance / scale, torch.eye(16, dtype=torch.float64), atol=2e-3, rtol=0)
+    assert float(cells.mean(0).abs().max() / scale.sqrt()) < 1e-3
+
+
+@pytest.mark.parametrize("power", [0.0, 0.75])
+def test_a_lower_power_keeps_that_much_of_the_differences(
+    whitening: dict[str, Any], tmp_path: Path, power: float
+) -> None:
+    plain = torch.cov(cells_of(whitening, identity()).T, correction=0)
+    settings = whitening | dict(power=power, floor=1e-9)
+    cells = cells_of(settings, trained(settings, tmp_path))
+    before = torch.linalg.eigvalsh(plain)
+    after = torch.linalg.eigvalsh(torch.cov(cells.T, correction=0))
+    expected = before ** (1 - power) * before.mean() ** power
+    torch.testing.assert_close(after, expected, rtol=5e-3, atol=1e-6 * float(expected.max()))
+
+
+def identity() -> dict[str, torch.Tensor]:
+    network = whitened()
+    inner = network.backbone.state_dict()
+    network.backbone.load_state_dict({k: start()[k] for k in inner})
+    return network.state_dict()
+
+
+def test_small_variances_count_as_the_floor(whitening: dict[str, Any], tmp_path: Path) -> None:
+    settings = whitening | dict(power=1.0, floor=0.5)
+    gains = torch.linalg.svdvals(trained(settings, tmp_path)["whitening.weight"][:, :, 0, 0])
+    assert float(gains.max() / gains.min()) <= 2**0.5 * (1 + 1e-5)
+
+
+def test_other_weights_stay_and_nothing_is_the_identity_without_training(
+    whitening: dict[str, Any], tmp_path: Path
+) -> None:
+    weights = trained(whitening, tmp_path)
+    for name, tensor in identity().items():
+        if name.startswith("backbone."):
+            torch.testing.assert_close(weights[name], tensor, rtol=0, atol=0)
+    plain, untrained = build(BACKBONES, NETWORK), whitened()
+    image = torch.rand(1, 3, 40, 56)
+    torch.testing.assert_close(untrained(image), plain(image))
+    assert (untrained.stride, untrained.channels) == (plain.stride, plain.channels)
+
+
+def test_a_stopped_stage_goes_on_to_the_same_weights(whitening: dict[str, Any], tmp_path: Path) -> None:
+    whole = trained(whitening, tmp_path / "whole")
+
+    def stop(done: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(whitening, tmp_path / "cut", save_updates=2, after=stop)
+    cut = trained(whitening, tmp_path / "cut")
+    for name, tensor in whole.items():
+        torch.testing.assert_close(cut[name], tensor, rtol=0, atol=0)
+
+
+def test_without_anything_to_whiten_it_says_so(whitening: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing to whiten; it needs a preceding stage"):
+        loop.train(build(STAGES, whitening), tmp_path, parent=None)
+    with pytest.raises(ValueError, match=r"power 1.5 must be from 0 to 1"):
+        build(STAGES, whitening | dict(power=1.5))
+
+
+def test_weights_after_a_whitening_are_of_the_whitened_backbone() -> None:
+    plain = {"type": "ResNet", "depth": 18}
+    assert network_of([{"type": "Spatial"}, {"type": "Temporal"}], plain) == plain
+    how = {"layers": [2, 3], "means": [5], "directions": 64}
+    found = network_of([{"type": "Temporal"}, {"type": "Whitening", "settings": how | {"power": 1.0}}], plain)
+    assert found == {"type": "Whitened", "backbone": plain} | how
+    assert network_of([{"type": "Whitening"} | how], plain) == found
+    assert network_of([{"type": "Whitening"} | how], found) == found
+
+
+@pytest.mark.parametrize("size", [(40, 56), (37, 51), (41, 45)])
+def test_stages_are_averaged_down_and_surroundings_averaged_over(size: tuple[int, int]) -> None:
+    network = whitened(backbone=NETWORK | {"layer": 3}, layers=(2, 3), means=(3,))
+    image = torch.rand(2, 3, *size)
+    with torch.inference_mode():
+        joined = network.joined(image)
+        fine, last = network.backbone.forward_layers(image, (2, 3))
+    (h, w), depth = last.shape[2:], fine.shape[1]
+    assert network.channels == joined.shape[1] == depth + 2 * last.shape[1]
+    for y, x in ((0, 0), (1, 2), (h - 1, w - 1)):
+        under = fine[:, :, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((2, 3))
+        around = last[:, :, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean((2, 3))
+        expected = torch.cat([under, last[:, :, y, x], around], 1)
+        torch.testing.assert_close(joined[:, :, y, x], expected)
+
+
+def test_the_directions_of_most_variance_are_kept(whitening: dict[str, Any], tmp_path: Path) -> None:
+    joined = whitening | dict(layers=(1, 2), means=(3,), power=0.5, floor=1e-9)
+    whole = torch.linalg.eigvalsh(torch.cov(cells_of(joined, trained(joined, tmp_path / "all")).T))
+    fewer = joined | dict(directions=6)
+    few = torch.linalg.eigvalsh(torch.cov(cells_of(fewer, trained(fewer, tmp_path / "few")).T))
+    assert (len(whole), len(few)) == (8 + 16 + 16, 6)
+    torch.testing.assert_close(few / few[-1], whole[-6:] / whole[-1], rtol=5e-3, atol=0)
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"means \[4\] must be odd"):
+        whitened(means=(4,))
+    with pytest.raises(ValueError, match="directions 17 must be from 1 to 16"):
+        whitened(directions=17)
+    with pytest.raises(ValueError, match="MobileNetV2 has no stages to choose from"):
+        whitened(backbone=dict(type="MobileNetV2", layer=3, stride=4), layers=(2,))
