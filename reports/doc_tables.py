@@ -67,20 +67,22 @@ def trials(key: str, heading: str) -> list[str]:
 
 
 def contrast() -> list[str]:
-    """The weights of schedule `contrast` beside those that are shipped, under the `stt` protocol."""
-    shipped = record.find(REPORTS / "davis10", REPORTS / "pose")
-    lines = ["| data | number | `small`, shipped | `contrast` |", "|---|---|---:|---:|"]
-    trained = [r for r in record.find(REPORTS / "contrast") if r.method["name"] == "stt-contrast"]
-    for ours in sorted(trained, key=extent):
-        number = "J&F-Mean" if "J&F-Mean" in ours.summary else "PCK@0.2"
-        beside = [
-            r
-            for r in shipped
-            if r.method["name"] == "stt-small"
-            and (extent(r), r.protocol["name"]) == (extent(ours), ours.protocol["name"])
-        ]
-        assert len(beside) == 1, extent(ours)
+    """The weights of schedule `contrast` beside those of `small` (neither of them whitened), under the `stt` protocol."""
+    runs = {(r.method["name"], extent(r)): r for r in record.find(REPORTS / "contrast")}
+    lines = ["| data | number | `small`, not whitened | `contrast` |", "|---|---|---:|---:|"]
+    for data in sorted({data for _, data in runs}):
+        plain, ours = (runs[name, data].summary for name in ("stt-small", "stt-contrast"))
+        number = "J&F-Mean" if "J&F-Mean" in ours else "PCK@0.2"
+        lines.append(f"| {data} | {number} | {plain[number]:.1f} | {ours[number]:.1f} |")
+    return lines
+
+
+def tuning() -> list[str]:
+    """Whitening and what it is of: J&F on the labelled training frames and on the synthetic benchmark."""
+    lines = ["| features | J&F, training frames | J&F, synthetic |", "|---|---:|---:|"]
+    for row in result("stt_whitening")["rows"]:
+        synthetic = row.get("synthetic")
         lines.append(
-            f"| {extent(ours)} | {number} | {beside[0].summary[number]:.1f} | {ours.summary[number]:.1f} |"
+            f"| {row['variant']} | {row['J&F-Mean']:.1f} | {'' if synthetic is None else f'{synthetic:.1f}'} |"
         )
     return lines
