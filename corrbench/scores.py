@@ -75,10 +75,15 @@ def higher_is_better(metric: str) -> bool:
 
 
 def backbone(record: Record) -> str:
-    """What computes the features, in a word or two: `ResNet-18`, `HOG`; a dash where there are none."""
-    config = record.data.get("resolved", {}).get("method", {}).get("backbone")
+    """What computes the features, in a few words: `ResNet-18`, `ResNet-18, whitened`, `HOG`; a dash where nothing does."""
+    return _backbone(record.data.get("resolved", {}).get("method", {}).get("backbone"))
+
+
+def _backbone(config: Any) -> str:
     if not isinstance(config, dict) or "type" not in config:
         return "–"
+    if config["type"] == "Whitened":
+        return f"{_backbone(config['backbone'])}, whitened"
     detail = next((config[name] for name in ("depth", "size", "variant", "name") if config.get(name)), None)
     return str(config["type"]) if detail is None else f"{config['type']}-{detail}"
 

@@ -81,8 +81,35 @@ def tuning() -> list[str]:
     """Whitening and what it is of: J&F on the labelled training frames and on the synthetic benchmark."""
     lines = ["| features | J&F, training frames | J&F, synthetic |", "|---|---:|---:|"]
     for row in result("stt_whitening")["rows"]:
-        synthetic = row.get("synthetic")
-        lines.append(
-            f"| {row['variant']} | {row['J&F-Mean']:.1f} | {'' if synthetic is None else f'{synthetic:.1f}'} |"
-        )
+        lines.append(f"| {row['variant']} | {row['J&F-Mean']:.1f} | {row['synthetic J&F-Mean']:.1f} |")
+    return lines
+
+
+def whitening() -> list[str]:
+    """The shipped STT and MobileNetV2, with and without whitening, under the `stt` protocol."""
+    names = {
+        "stt-small": ("STT, as shipped", ("davis10", "pose")),
+        "stt-small ": ("STT, not whitened", ("contrast",)),
+        "mobilenetv2": ("MobileNetV2, ImageNet-supervised", ("davis10", "pose")),
+        "mobilenetv2_whitened-small": ("MobileNetV2, whitened alike", ("davis10", "pose")),
+    }
+    data: dict[str, str] = {}
+    scores: dict[tuple[str, str], float] = {}
+    for name, (_, folders) in names.items():
+        for run in record.find(*(REPORTS / folder for folder in folders)):
+            number = {"vos": "J&F-Mean", "pose": "PCK@0.2"}[run.kind]
+            if (
+                run.method["name"] == name.strip()
+                and run.protocol["name"] == "stt"
+                and run.task["name"] != "jhmdb"
+            ):
+                data[extent(run)] = number
+                scores[name, extent(run)] = run.summary[number]
+    lines = [
+        f"| features | {' | '.join(f'{name}: {number}' for name, number in sorted(data.items()))} |",
+        "|---|" + "---:|" * len(data),
+    ]
+    for name, (words, _) in names.items():
+        cells = [f"{scores[name, d]:.1f}" if (name, d) in scores else "not run" for d in sorted(data)]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
     return lines

@@ -17,7 +17,7 @@ import doc_tables
 
 from corrbench import record
 from corrbench.ablation_study import studies
-from corrbench.scores import extent
+from corrbench.scores import backbone, extent
 
 ROOT = Path(__file__).parent.parent
 BEGIN = "<!-- measured: begin (python reports/readme.py writes this part) -->"
@@ -51,6 +51,7 @@ def scores() -> list[str]:
         found = [*(rows[name].get(p) for p in protocols), synthetic.get(name)]
         cells = [f"{r.summary['J&F-Mean']:.1f}" if r else "not run" for r in found]
         weights = (rows[name]["stt"].data.get("checkpoint") or {}).get("name") or "none"
+        weights += ", whitened" * backbone(rows[name]["stt"]).endswith("whitened")
         lines.append(
             f"| {rows[name]['stt'].method['title'].rstrip('.')} | " + " | ".join(cells) + f" | {weights} |"
         )
@@ -81,7 +82,7 @@ FEATURES = {
     "gauss": "independent Gaussian (nothing to prune)",
     "smooth": "made up, smooth",
     "random_resnet18": "untrained ResNet-18",
-    "stt": "STT-small (trained here)",
+    "stt": "STT-small, not whitened (trained here)",
     "mobilenetv2": "MobileNetV2 (ImageNet)",
 }
 
@@ -165,10 +166,12 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
     ROOT / "README.md": [readme],
     ROOT / "docs" / "performance.md": [performance, doc_tables.stages, doc_tables.compiled],
     ROOT / "docs" / "stt.md": [
+        doc_tables.whitening,
         partial(doc_tables.trials, "trials", TRIALS),
         partial(doc_tables.trials, "around_small", "change"),
         partial(doc_tables.trials, "dense", "change"),
         doc_tables.contrast,
+        doc_tables.tuning,
     ],
 }
 

@@ -1,4 +1,4 @@
-"""What was tried for the whitening after the second step of STT: its power, and how the other trained weights take to it.
+"""What was tried for the whitening after the second step of STT: its power, and what is whitened.
 
     export CORRBENCH_DATA=/data
     python scripts/tuning_frames.py scripts/stt_trials_whitening.py --schedule small --save tuning.json
@@ -11,8 +11,26 @@ _base_ = "../methods/stt.py"
 
 ablations = {
     "_delete_": True,
-    "no whitening": {"training.2.updates": 0},
-    "power 0, centred only": {"training.2.power": 0.0},
-    "power 0.5": {"training.2.power": 0.5},
-    "power 1": {"training.2.power": 1.0},
+    "not whitened": {"training.2.updates": 0},
+    "stage 3, power 0.5": {
+        "training.2.layers": None,
+        "training.2.means": (),
+        "training.2.directions": None,
+        "training.2.power": 0.5,
+    },
+    "stage 3, power 0.75": {
+        "training.2.layers": None,
+        "training.2.means": (),
+        "training.2.directions": None,
+    },
+    "stage 3, power 1": {
+        "training.2.layers": None,
+        "training.2.means": (),
+        "training.2.directions": None,
+        "training.2.power": 1.0,
+    },
+    "stages 2 and 3": {"training.2.means": (), "training.2.directions": None},
+    "stages 2 and 3, means over 5 x 5": {"training.2.means": (5,)},
+    "384 directions": {"training.2.directions": 384},
+    "and means over 21 x 21": {"training.2.means": (5, 11, 21)},
 }

@@ -5,7 +5,7 @@
     python scripts/tuning_frames.py methods/mobilenetv2.py methods/lab.py
 
 What is chosen must not be chosen on the videos of a table, and the synthetic benchmark has other motion and other pictures
-than real video. So three frames each of eight training sequences (DAVIS-train-256 below the data folder; every other frame
+than real video. So three frames each of twelve training sequences (DAVIS-train-256 below the data folder; every other frame
 is used, of the shortest one every frame) have a mask in `tuning_masks/`, drawn by hand for this purpose. With a schedule
 the ablations of a method file are evaluated too, and stages that are missing are trained. The sequences have been trained
 on: the numbers compare settings and are no result.
