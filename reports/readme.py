@@ -82,7 +82,7 @@ FEATURES = {
     "gauss": "independent Gaussian (nothing to prune)",
     "smooth": "made up, smooth",
     "random_resnet18": "untrained ResNet-18",
-    "stt": "STT-small, not whitened (trained here)",
+    "stt": "STT-small (trained here)",
     "mobilenetv2": "MobileNetV2 (ImageNet)",
 }
 
