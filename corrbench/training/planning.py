@@ -148,7 +148,7 @@ def stage_digest(settings: Mapping[str, Any], parent: str | None, seed: int) -> 
 
 
 def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with each data set replaced by its digest, and a zoo teacher by its file's sha256 where that is known."""
+    """Settings with each data set replaced by its digest, and zoo weights by their file's sha256 where that is known."""
     idle = lookup(STAGES, settings["type"]).idle(settings)
     plain = {key: value for key, value in settings.items() if key not in idle}
     plain["dataset"] = {
@@ -157,11 +157,12 @@ def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
     if isinstance(plain.get("contrast"), Mapping):
         plain["contrast"] = _identity(plain["contrast"])
-    if plain.get("teacher_weights"):
-        from corrbench import zoo
+    for key in ("teacher_weights", "weights"):
+        if plain.get(key):
+            from corrbench import zoo
 
-        entry = zoo.entry(plain["teacher_weights"])
-        plain["teacher_weights"] = [plain["teacher_weights"], entry.sha256 or entry.sha256_prefix]
+            entry = zoo.entry(plain[key])
+            plain[key] = [plain[key], entry.sha256 or entry.sha256_prefix]
     return plain
 
 

@@ -20,7 +20,8 @@ from corrbench.training.stage import Batch, Stage
 # What does not change the work of an update.
 FREE = frozenset(
     {"dataset", "updates", "lr", "lr_end", "warmup", "weight_decay", "momentum", "teacher_weights", "colour", "channels",
-     "dropout", "gap", "scale", "quantile", "target", "volume", "score", "threshold", "temperature", "key_momentum"}
+     "dropout", "gap", "scale", "quantile", "target", "volume", "score", "threshold", "temperature", "key_momentum",
+     "power", "floor"}
 )  # fmt: skip
 FEW, MORE = 2, 8  # samples in the two measured updates: a step costs so much, and so much a sample
 
