@@ -13,7 +13,7 @@ training = [
         dataset=dict(type="Videos", folders=["DAVIS-train-256"]),
         colour="rgb",
         updates=27,
-        means=(5, 11),
+        means=(3, 7, 15, 31),
     ),
 ]
 

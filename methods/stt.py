@@ -79,8 +79,8 @@ training = [
         colour="lab",
         updates=0,
         layers=(2, 3),
-        means=(5, 11),
-        directions=256,
+        means=(3, 7, 15, 31),
+        directions=512,
     ),
 ]
 

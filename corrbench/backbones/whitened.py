@@ -59,7 +59,7 @@ class Whitened(nn.Module):
         maps = self.backbone.forward_layers(x_BCHW, self.layers) if self.layers else [self.backbone(x_BCHW)]
         last = maps[-1]
         parts = [_averaged_down(m, round(m.shape[2] / last.shape[2])) for m in maps]
-        parts += [F.avg_pool2d(last, width, 1, width // 2, count_include_pad=False) for width in self.means]
+        parts += [_mean_around(last, width) for width in self.means]
         return torch.cat(parts, 1) if len(parts) > 1 else last
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
@@ -69,3 +69,11 @@ class Whitened(nn.Module):
 
 def _averaged_down(map_BCHW: torch.Tensor, times: int) -> torch.Tensor:
     return F.avg_pool2d(map_BCHW, times, ceil_mode=True) if times > 1 else map_BCHW
+
+
+def _mean_around(map_BCHW: torch.Tensor, width: int) -> torch.Tensor:
+    """Mean over the cells of the map in the square of `width` cells around each: down, then across."""
+    for size in ((width, 1), (1, width)):
+        around = size[0] // 2, size[1] // 2
+        map_BCHW = F.avg_pool2d(map_BCHW, size, 1, around, count_include_pad=False)
+    return map_BCHW

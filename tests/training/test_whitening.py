@@ -141,17 +141,17 @@ def test_weights_after_a_whitening_are_of_the_whitened_backbone() -> None:
 
 @pytest.mark.parametrize("size", [(40, 56), (37, 51), (41, 45)])
 def test_stages_are_averaged_down_and_surroundings_averaged_over(size: tuple[int, int]) -> None:
-    network = whitened(backbone=NETWORK | {"layer": 3}, layers=(2, 3), means=(3,))
+    network = whitened(backbone=NETWORK | {"layer": 3}, layers=(2, 3), means=(3, 31))
     image = torch.rand(2, 3, *size)
     with torch.inference_mode():
         joined = network.joined(image)
         fine, last = network.backbone.forward_layers(image, (2, 3))
     (h, w), depth = last.shape[2:], fine.shape[1]
-    assert network.channels == joined.shape[1] == depth + 2 * last.shape[1]
+    assert network.channels == joined.shape[1] == depth + 3 * last.shape[1]
     for y, x in ((0, 0), (1, 2), (h - 1, w - 1)):
         under = fine[:, :, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((2, 3))
         around = last[:, :, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean((2, 3))
-        expected = torch.cat([under, last[:, :, y, x], around], 1)
+        expected = torch.cat([under, last[:, :, y, x], around, last.mean((2, 3))], 1)  # 31 covers all
         torch.testing.assert_close(joined[:, :, y, x], expected)
 
 
