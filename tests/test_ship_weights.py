@@ -80,7 +80,8 @@ def stages(
 
 def whitened(layer: int = 3, seed: int = 0) -> Whitened:
     settings = {"depth": 18, "layer": layer, "strides": (1, 2, 2, 1), "stem_pool": None, "seed": seed}
-    joined = {"layers": (2, 3), "means": (5, 11), "directions": 256} if layer == 3 else {}
+    stage = config.load(ROOT / "methods" / "stt.py", "method").data["training"][-1]
+    joined = {key: stage[key] for key in ("layers", "means", "directions")} if layer == 3 else {}
     return Whitened({"type": "ResNet"} | settings, **joined)
 
 
@@ -89,7 +90,8 @@ def network() -> Whitened:
     """A random ResNet-18 up to its third stage, its statistics away from their start, and some linear map behind it."""
     torch.manual_seed(0)
     net = whitened()
-    net.set(torch.rand(896), torch.eye(256, 896) + 0.1 * torch.randn(256, 896))
+    size = net.channels, net.whitening.in_channels
+    net.set(torch.rand(size[1]), torch.eye(*size) + 0.1 * torch.randn(*size))
     for key, value in net.state_dict().items():
         if key.startswith("backbone.") and key.endswith(("running_mean", "bias")):
             value.normal_(0, 0.1)
