@@ -85,13 +85,25 @@ def tuning() -> list[str]:
     return lines
 
 
+def tuning_widths() -> list[str]:
+    """The second round of that, on all labelled sequences: how wide the means are, and how many directions."""
+    lines = [
+        "| features: stages 2 and 3 and means of stage 3 | J&F, training frames | J&F, synthetic | mean |",
+        "|---|---:|---:|---:|",
+    ]
+    for row in result("stt_whitening")["second"]["rows"]:
+        real, synthetic = row["J&F-Mean"], row["synthetic J&F-Mean"]
+        lines.append(f"| {row['variant']} | {real:.1f} | {synthetic:.1f} | {row['mean']:.2f} |")
+    return lines
+
+
 def whitening() -> list[str]:
     """The shipped STT and MobileNetV2, with and without whitening, under the `stt` protocol."""
     names = {
         "stt-small": ("STT, as shipped", ("davis10", "pose")),
         "stt-small ": ("STT, not whitened", ("contrast",)),
         "mobilenetv2": ("MobileNetV2, ImageNet-supervised", ("davis10", "pose")),
-        "mobilenetv2_whitened-small": ("MobileNetV2, whitened alike", ("davis10", "pose")),
+        "mobilenetv2_whitened-small": ("MobileNetV2, whitened, narrower means", ("davis10", "pose")),
     }
     data: dict[str, str] = {}
     scores: dict[tuple[str, str], float] = {}

@@ -172,6 +172,7 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         partial(doc_tables.trials, "dense", "change"),
         doc_tables.contrast,
         doc_tables.tuning,
+        doc_tables.tuning_widths,
     ],
 }
 

@@ -112,7 +112,8 @@ def test_a_stage_becomes_a_small_file_that_is_used_by_name(
     weights, _, log, card = script.ship(str(folder), NAME, "float16", None, [])
     assert len(log.read_text().splitlines()) == 1 + 120
     assert f"logs/{log.name}" in card.read_text()
-    assert 5_000_000 < weights.stat().st_size < 6_500_000
+    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
+    assert 2 * numbers < weights.stat().st_size < 2.05 * numbers  # two bytes each, a head, and norms in full
     stored = load_file(weights)
     assert {t.dtype for t in stored.values()} == {torch.float16, torch.float32}
     assert not any(
@@ -162,9 +163,9 @@ def test_the_same_stage_gives_the_same_bytes_and_float32_gives_the_same_features
     assert (
         script.ship(str(folder / "weights.safetensors"), NAME, "float16", None, [])[0].read_bytes() == first
     )
-    with pytest.raises(ValueError, match=r"would be 12.1 MB, at most 12; use --store float16"):
+    with pytest.raises(ValueError, match=r"would be 14.0 MB, at most 12; use --store float16"):
         script.ship(str(folder), NAME, "float32", None, [])
-    monkeypatch.setattr(script, "LIMIT", 13_000_000)
+    monkeypatch.setattr(script, "LIMIT", 15_000_000)
     whole = script.ship(str(folder), NAME, "float32", None, [])[0]
     assert 10_000_000 < whole.stat().st_size < script.LIMIT
     assert shipped.header(whole)["feature_difference"] == 0
