@@ -239,19 +239,20 @@ def _keep_stage(stage: Path, folder: Path) -> None:
     about = _read_json(stage / "stage.json")
     kept = folder / "stages" / stage.name[:12]
     kept.mkdir(parents=True, exist_ok=True)
-    write_atomic(kept / "stage.json", _json(_placeless(about)))
+    write_atomic(kept / "stage.json", _json(placeless(about)))
     if (stage / "log.csv").is_file():
         write_atomic(kept / "log.csv", thinned((stage / "log.csv").read_text(encoding="utf-8")).encode())
 
 
-def _placeless(value: Any) -> Any:
+def placeless(value: Any) -> Any:
+    """Settings with folders by their names alone, and without roots: nothing of this machine."""
     if isinstance(value, Mapping):
         return {
-            k: [Path(part).name for part in v] if k == "folders" and isinstance(v, list) else _placeless(v)
+            k: [Path(part).name for part in v] if k == "folders" and isinstance(v, list) else placeless(v)
             for k, v in value.items()
             if k != "root"
         }
-    return [_placeless(v) for v in value] if isinstance(value, list) else value
+    return [placeless(v) for v in value] if isinstance(value, list) else value
 
 
 def _prune(folder: Path) -> None:

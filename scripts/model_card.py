@@ -161,10 +161,12 @@ def _beside(stages: Sequence[Mapping[str, Any]]) -> list[str]:
 def _data(about: Mapping[str, Any]) -> list[str]:
     lines = []
     for stage in about["stages"]:
-        named = list(stage["settings"]["dataset"].get("folders", []))
-        named += [
-            f for f in ((_contrast(stage) or {}).get("dataset") or {}).get("folders", []) if f not in named
-        ]
+        named = dict.fromkeys(
+            [
+                *_folders(stage["settings"]["dataset"]),
+                *_folders((_contrast(stage) or {}).get("dataset") or {}),
+            ]
+        )
         lines.append(f"* {stage['type']}: {stage['data']['name']}")
         lines += [
             f"  * `{Path(folder).name}`: {FOLDERS.get(Path(folder).name, 'not described')}"
@@ -183,6 +185,12 @@ def _data(about: Mapping[str, Any]) -> list[str]:
         )
         + ". The evaluation videos were not trained on.",
     ]
+
+
+def _folders(dataset: Mapping[str, Any]) -> list[str]:
+    """The folders of a data set and of the parts that it is a mixture of."""
+    parts = [folder for part in dataset.get("parts", []) for folder in _folders(part)]
+    return [*dataset.get("folders", []), *parts]
 
 
 def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:

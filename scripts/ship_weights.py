@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from safetensors.torch import save
 
 from corrbench import __version__, config, plugins, record, shipped, zoo
 from corrbench.ablation import FULL, changes_of
-from corrbench.ablation_study import thinned
+from corrbench.ablation_study import placeless, thinned
 from corrbench.backbones.colour import to_input
 from corrbench.registry import BACKBONES, build
 from corrbench.run_weights import network_of
@@ -141,10 +141,8 @@ def folder_of(stage: str) -> Path:
 
 def chain(folder: Path) -> list[dict[str, Any]]:
     """What is known of a stage and of those before it, first to last; no folder of this machine is in it."""
-    about = cache.finished(folder)
+    about = placeless(cache.finished(folder))
     before = chain(folder.parent / about["parent"]) if about["parent"] else []
-    for dataset in _datasets(about["settings"]):
-        dataset["folders"] = [Path(part).name for part in dataset.get("folders", [])]
     return [*before, about]
 
 
@@ -273,14 +271,6 @@ def _bare(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without where the data lie."""
     kept = {key: value for key, value in settings.items() if key not in ("dataset", "root")}
     return {key: _bare(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
-
-
-def _datasets(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for key, value in settings.items():
-        if key == "dataset":
-            yield value
-        elif isinstance(value, Mapping):
-            yield from _datasets(value)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,16 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     zoo._zoo.cache_clear()
 
 
+def placed(value: Any) -> Any:
+    """Settings whose data lie in folders of some machine."""
+    if isinstance(value, dict):
+        return {
+            k: [f"/somewhere/{Path(name).name}" for name in v] if k == "folders" else placed(v)
+            for k, v in value.items()
+        }
+    return [placed(v) for v in value] if isinstance(value, list) else value
+
+
 def stages(
     root: Path,
     network: torch.nn.Module,
@@ -58,10 +68,7 @@ def stages(
         folder = root / digest
         folder.mkdir(parents=True)
         save_file(network.state_dict(), folder / "weights.safetensors")
-        for part in (settings, settings.get("contrast") or settings):
-            part["dataset"]["folders"] = [
-                f"/somewhere/{Path(name).name}" for name in part["dataset"]["folders"]
-            ]
+        settings = placed(settings)
         (folder / "stage.json").write_text(
             json.dumps(
                 {

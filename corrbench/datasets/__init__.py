@@ -6,6 +6,7 @@ from corrbench.datasets.badja import BADJA
 from corrbench.datasets.davis import DAVIS
 from corrbench.datasets.images import image_size, read_image, read_index_mask
 from corrbench.datasets.jhmdb import JHMDB
+from corrbench.datasets.moving import MixedVideos, MovingPhotos
 from corrbench.datasets.origins import ORIGINS, Origin
 from corrbench.datasets.rendered import Mark, read_mark
 from corrbench.datasets.roots import DataMissing, find_root
@@ -22,6 +23,8 @@ __all__ = [
     "VIP",
     "DataMissing",
     "Mark",
+    "MixedVideos",
+    "MovingPhotos",
     "Origin",
     "Photos",
     "Sequence",

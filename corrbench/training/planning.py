@@ -173,7 +173,7 @@ def _with_data(
     settings = copy.deepcopy(settings)
     if root is not None:
         settings["dataset"]["root"] = str(root)
-    if settings["dataset"].get("type") == "Photos" or "folders" in settings["dataset"]:
+    if settings["dataset"].get("type") == "Photos" or {"folders", "parts"} & set(settings["dataset"]):
         synthetic = False
         try:
             name = str(build(DATASETS, settings["dataset"]).name)
@@ -182,7 +182,10 @@ def _with_data(
                 raise
             from corrbench.datasets.synthetic import ensure
 
-            settings["dataset"] |= {"folders": [str(ensure("vos") / "JPEGImages")], "root": None}
+            rendered_frames = {"folders": [str(ensure("vos") / "JPEGImages")], "root": None}
+            if "parts" in settings["dataset"]:
+                settings["dataset"] = {"type": "Videos"}
+            settings["dataset"] |= rendered_frames
             name, synthetic = "rendered synthetic videos", True
     else:
         name, synthetic = str(settings["dataset"].get("type")), False
