@@ -103,16 +103,8 @@ schedules = {
         "training.0.key_momentum": 0.99,
         "training.0.bn_groups": 1,
         "training.0.crop": 64,
-        "training.1.dataset": dict(
-            type="MixedVideos",
-            parts=[
-                dict(type="Videos", folders=["DAVIS-train-256"]),
-                dict(type="MovingPhotos", folders=["images-1k-192"]),
-            ],
-            times=[37, 1],  # half and half
-        ),
-        "training.1.updates": 4000,
-        "training.1.autocast": "bfloat16",
+        "training.1.dataset.folders": ["DAVIS-train-256"],
+        "training.1.updates": 3200,
         "training.1.batch": 8,
         "training.1.lr": 3e-3,
         "training.1.warmup": 20,

@@ -97,6 +97,21 @@ def tuning_widths() -> list[str]:
     return lines
 
 
+def tuning_sharpness() -> list[str]:
+    """The third round: other weights, and statistics of sharper frames, judged at both sizes."""
+    numbers = [
+        "training frames at 480",
+        "training frames at own size",
+        "synthetic at 480",
+        "synthetic at own size",
+    ]
+    lines = [f"| weights and statistics | {' | '.join(numbers)} | mean |", "|---|" + "---:|" * 5]
+    for row in result("stt_whitening")["third"]["rows"]:
+        cells = " | ".join(f"{row[number]:.1f}" for number in numbers)
+        lines.append(f"| {row['variant']} | {cells} | {row['mean']:.2f} |")
+    return lines
+
+
 def whitening() -> list[str]:
     """The shipped STT and MobileNetV2, with and without whitening, under the `stt` protocol."""
     names = {

@@ -173,6 +173,7 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         doc_tables.contrast,
         doc_tables.tuning,
         doc_tables.tuning_widths,
+        doc_tables.tuning_sharpness,
     ],
 }
 

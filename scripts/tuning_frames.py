@@ -2,13 +2,13 @@
 
     export CORRBENCH_DATA=/data
     python scripts/tuning_frames.py scripts/stt_trials_whitening.py --schedule small
-    python scripts/tuning_frames.py methods/mobilenetv2.py methods/lab.py
+    python scripts/tuning_frames.py methods/mobilenetv2.py methods/lab.py --own-size
 
 What is chosen must not be chosen on the videos of a table, and the synthetic benchmark has other motion and other pictures
-than real video. So three frames each of twelve training sequences (DAVIS-train-256 below the data folder; every other frame
-is used, of the shortest one every frame) have a mask in `tuning_masks/`, drawn by hand for this purpose. With a schedule
-the ablations of a method file are evaluated too, and stages that are missing are trained. The sequences have been trained
-on: the numbers compare settings and are no result.
+than real video. So two or three frames each of the 27 training sequences (DAVIS-train-256 below the data folder; every
+other frame is used, of short ones every frame) have a mask in `tuning_masks/`, drawn by hand for this purpose. With a
+schedule the ablations of a method file are evaluated too, and stages that are missing are trained. The sequences have been
+trained on: the numbers compare settings and are no result.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ def main() -> int:
     words.add_argument("--schedule", help="weights trained under it, with each of the file's ablations")
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--data", type=Path)
+    words.add_argument(
+        "--own-size", action="store_true", help="frames as they are, 256 pixels high, with half the radius"
+    )
     words.add_argument("--save", type=Path, help="add the rows to this JSON file, by method and variant")
     given = words.parse_args()
     rows = []
@@ -51,7 +54,7 @@ def main() -> int:
             variants += list(config.load(Path(method), "method").data.get("ablations", {}))
         for variant in variants:
             row = {"method": Path(method).stem, "variant": variant} | evaluate(
-                method, variant, given.schedule, given.seed, given.data
+                method, variant, given.schedule, given.seed, given.data, given.own_size
             )
             rows.append(row)
             print(f"{row['method']}, {variant}: J&F {row['J&F-Mean']:.2f}", flush=True)
@@ -60,7 +63,9 @@ def main() -> int:
     return 0
 
 
-def evaluate(method: str, variant: str, schedule: str | None, seed: int, data: Path | None) -> dict[str, Any]:
+def evaluate(
+    method: str, variant: str, schedule: str | None, seed: int, data: Path | None, own_size: bool = False
+) -> dict[str, Any]:
     """J&F in percent of one variant of a method: the mean over sequences of the mean over their labelled frames."""
     changes = changes_of(config.load(Path(method), "method").data, variant)
     settings: dict[str, Any] = {"schedule": schedule, "seed": seed, "data": data, "changes": changes}
@@ -68,17 +73,20 @@ def evaluate(method: str, variant: str, schedule: str | None, seed: int, data: P
     if planned.to_train:
         api.train(planned)
         planned = api.plan(method, TASK, **settings)
+    protocol = planned.protocol
+    if own_size:
+        protocol = protocol.replace(resize="native", radius=protocol.radius / 2)
     planned.method.prepare(planned.numerics, planned.weights)
     scores = {}
     for sequence in sequences(data):
-        prediction = planned.method.predict(sequence, planned.task, planned.protocol, Clock())
+        prediction = planned.method.predict(sequence, planned.task, protocol, Clock())
         labelled = [t for t, label in enumerate(sequence.labels) if label is not None]
         truth = np.stack([np.asarray(sequence.labels[t]) for t in labelled])
         j, f = davis.jaccard_and_boundary(truth, prediction[labelled], 1)
         scores[sequence.name] = [round(float(x), 2) for x in 50 * (j[0, 1:] + f[0, 1:])]
     return {
         "J&F-Mean": round(float(np.mean([np.mean(s) for s in scores.values()])), 2),
-        "protocol": planned.protocol.name,
+        "protocol": protocol.name + (", own size" if own_size else ""),
         "weights_sha256": planned.weights.sha256,
         "sequences": scores,
     }

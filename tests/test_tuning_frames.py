@@ -36,7 +36,7 @@ def test_a_label_that_never_moves_scores_as_its_overlap_with_the_others(
     script: ModuleType, data: Path, tmp_path: Path
 ) -> None:
     row = script.evaluate(str(ROOT / "methods" / "copy_first.py"), "full method", None, 0, data)
-    assert len(row["sequences"]) == 12
+    assert len(row["sequences"]) == 27
     first, *others = (
         np.asarray(Image.open(path)) > 0 for path in sorted((script.MASKS / "mallard-water").glob("*.png"))
     )
