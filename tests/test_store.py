@@ -90,9 +90,11 @@ def test_what_is_found_may_be_written_to_without_changing_the_file(tmp_path: Pat
 def test_an_entry_is_read_lazily(tmp_path: Path) -> None:
     """64 MiB are mapped, and only the page that is looked at becomes resident."""
     Store(tmp_path).get({}, lambda: filled(1.0, 2**26))
+    Store(tmp_path).get({"small": 1}, lambda: filled(1.0))
     code = (
         "import torch\nfrom pathlib import Path\nfrom corrbench.store import Store\n"
         "resident = lambda: int(Path('/proc/self/statm').read_text().split()[1]) / 256\n"  # MiB of 4 KiB pages
+        f"assert Store(Path({str(tmp_path)!r})).get({{'small': 1}}, None)[0][0] == 1\n"  # what any first read loads
         "before = resident()\n"
         f"found = Store(Path({str(tmp_path)!r})).get({{}}, None)[0]\n"
         "assert found.shape == (2**24,) and found[12345] == 1\n"

@@ -252,5 +252,5 @@ def test_both_stages_learn_on_a_small_set(
         "crop": 64,
     }
     photos = {"dataset": spatial["dataset"] | {"folders": ["photos"]}}
-    loop.train(build(STAGES, spatial | easy | photos | {"updates": 80}), tmp_path / "s", journal=Log(None))
+    loop.train(build(STAGES, spatial | easy | photos | {"updates": 160}), tmp_path / "s", journal=Log(None))
     assert seen[-1]["contrast"] < 0.94 * seen[1]["contrast"]  # the first values are against a random queue
