@@ -45,7 +45,9 @@ def main() -> int:
     words.add_argument(
         "--own-size", action="store_true", help="frames as they are, 256 pixels high, with half the radius"
     )
-    words.add_argument("--save", type=Path, help="add the rows to this JSON file, by method and variant")
+    words.add_argument(
+        "--save", type=Path, help="add the rows to this JSON file, by method, variant and size"
+    )
     given = words.parse_args()
     rows = []
     for method in given.methods:
@@ -107,10 +109,10 @@ def sequences(data: Path | None) -> Iterator[Sequence]:
 
 
 def save(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Put `rows` in place of those of the same method and variant."""
+    """Put `rows` in place of those of the same method, variant and protocol."""
     known = json.loads(path.read_text())["rows"] if path.is_file() else []
-    fresh = {(r["method"], r["variant"]) for r in rows}
-    kept = [r for r in known if (r["method"], r["variant"]) not in fresh]
+    fresh = {_key(r) for r in rows}
+    kept = [r for r in known if _key(r) not in fresh]
     about = {
         "what": "J&F on labelled frames of training sequences, for choosing settings; no result",
         "command": "python scripts/tuning_frames.py METHOD [--schedule NAME]",
@@ -118,6 +120,10 @@ def save(path: Path, rows: list[dict[str, Any]]) -> None:
         "rows": kept + rows,
     }
     path.write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["method"], row["variant"], row["protocol"]
 
 
 if __name__ == "__main__":

@@ -49,6 +49,16 @@ def test_a_label_that_never_moves_scores_as_its_overlap_with_the_others(
     script.save(tmp_path / "rows.json", [row | {"method": "a", "variant": "b", "J&F-Mean": 1.0}])
     kept = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert [(r["variant"], r["J&F-Mean"] == 1.0) for r in kept] == [("c", False), ("b", True)]
+    own = script.evaluate(
+        str(ROOT / "methods" / "copy_first.py"), "full method", None, 0, data, own_size=True
+    )
+    script.save(tmp_path / "rows.json", [own | {"method": "a", "variant": "c"}])
+    kept = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [(r["variant"], r["protocol"]) for r in kept] == [
+        ("c", "stt"),
+        ("b", "stt"),
+        ("c", "stt, own size"),
+    ]
 
 
 def test_masks_are_of_one_size_a_sequence_and_hold_an_object(script: ModuleType, data: Path) -> None:

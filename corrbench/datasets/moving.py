@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from corrbench.datasets.rendering_sampling import bilinear
 from corrbench.datasets.unlabelled import Photos
 from corrbench.registry import DATASETS, build
 
@@ -59,7 +60,10 @@ class MovingPhotos:
     def read(self, video: int, frame: int) -> np.ndarray:
         """Frame of a video as uint8 (h, w, 3) RGB."""
         photo = self._photo(video)
-        seen = _bilinear(photo, self.places(video, frame, photo.shape[:2]))
+        h, w = photo.shape[:2]
+        y, x = self.places(video, frame, (h, w))
+        channels = photo.transpose(2, 0, 1).astype(np.float32)
+        seen = bilinear(channels, _reflected(x, w), _reflected(y, h), mirror=False)
         draw = np.random.default_rng([self.seed, 1, video, frame])
         seen += self.noise * draw.standard_normal(photo.shape, np.float32)
         return np.clip(np.rint(seen), 0, 255).astype(np.uint8)
@@ -92,18 +96,10 @@ class MovingPhotos:
         return hashlib.sha256(f"{self.photos.digest()} {motion}".encode()).hexdigest()
 
 
-def _bilinear(image_HW3: np.ndarray, at_2HW: np.ndarray) -> np.ndarray:
-    """float32 (H, W, 3): the image at places (row, column), reflected about its border."""
-    h, w = image_HW3.shape[:2]
-    size = np.array([h, w], np.float32)[:, None, None]
-    at = np.mod(at_2HW.astype(np.float32) + 0.5, 2 * size)
-    at = np.clip(np.minimum(at, 2 * size - at) - 0.5, 0, size - 1)
-    low = np.minimum(at.astype(np.int32), np.array([h - 2, w - 2])[:, None, None])
-    down, across = (at - low)[..., None]
-    first = low[0] * w + low[1]
-    flat = image_HW3.reshape(-1, 3).astype(np.float32)
-    rows = [flat[first + k * w] * (1 - across) + flat[first + k * w + 1] * across for k in (0, 1)]
-    return rows[0] * (1 - down) + rows[1] * down
+def _reflected(at: np.ndarray, size: int) -> np.ndarray:
+    """Pixel coordinates reflected about the edges of an axis of `size` pixels, and kept on their centres."""
+    folded = np.mod(at + 0.5, 2 * size)
+    return np.clip(np.minimum(folded, 2 * size - folded) - 0.5, 0, size - 1)
 
 
 @DATASETS.register_module()

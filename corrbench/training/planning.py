@@ -182,10 +182,8 @@ def _with_data(
                 raise
             from corrbench.datasets.synthetic import ensure
 
-            rendered_frames = {"folders": [str(ensure("vos") / "JPEGImages")], "root": None}
-            if "parts" in settings["dataset"]:
-                settings["dataset"] = {"type": "Videos"}
-            settings["dataset"] |= rendered_frames
+            wanted = {"type": "Videos"} if "parts" in settings["dataset"] else settings["dataset"]
+            settings["dataset"] = wanted | {"folders": [str(ensure("vos") / "JPEGImages")], "root": None}
             name, synthetic = "rendered synthetic videos", True
     else:
         name, synthetic = str(settings["dataset"].get("type")), False

@@ -10,8 +10,9 @@ from PIL import Image
 
 from corrbench import config
 from corrbench.datasets.moving import MixedVideos, MovingPhotos
+from corrbench.datasets.roots import DataMissing
 from corrbench.registry import STAGES, build
-from corrbench.training.planning import stage_digest
+from corrbench.training.planning import plan, stage_digest
 from corrbench.training.stage import Part
 
 STILL = {"turn": 0.0, "zoom": 1.0, "shift": 0.0, "bend": 0.0, "noise": 0.0}
@@ -148,3 +149,24 @@ def test_the_second_step_trains_on_a_mixture(root: Path) -> None:
     once = settings | {"dataset": dataset | {"times": [1, 1]}}
     digests = {stage_digest(config.resolve(STAGES, each), None, 0) for each in (settings, once)}
     assert len(digests) == 2
+
+
+def test_rendered_videos_stand_in_for_a_mixture_that_is_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    dataset = {"type": "MixedVideos", "parts": [{"type": "Videos", "folders": ["nowhere"]}]}
+    stage = {
+        "type": "Temporal",
+        "backbone": {"type": "ResNet"},
+        "dataset": dataset,
+        "updates": 1,
+        "global_weight": 0.0,
+    }
+    (planned,) = plan(
+        {"training": [stage], "schedules": {"smoke": {}}}, schedule="smoke", root=tmp_path, estimate=False
+    )
+    assert planned.synthetic
+    assert planned.settings["dataset"]["type"] == "Videos"
+    with pytest.raises(DataMissing, match="nowhere"):
+        plan({"training": [stage], "schedules": {"smoke": {}}}, schedule="smoke", root=tmp_path, sample=False)
