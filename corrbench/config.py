@@ -68,9 +68,34 @@ def load(path: str | Path, want: str | None = None) -> PluginFile:
             raise ValueError(
                 f"{path}: custom_imports names {module!r}, which cannot be imported: {error}"
             ) from None
+    if "schedules" in data:
+        data["schedules"] = {
+            name: _whole_schedule(path, data["schedules"], name) for name in data["schedules"]
+        }
     if want is not None and not isinstance(data.get(want), dict):
         raise ValueError(f"{path}: expected a {want} file, that is one with `{want} = dict(type=...)`")
     return PluginFile(path, path.stem, title(tree, path), data)
+
+
+def _whole_schedule(path: Path, schedules: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """The changes of schedule `name` on top of those of the schedule that its `_base_` names, if any."""
+    whole: dict[str, Any] = {}
+    line = [name]
+    while True:
+        whole = {key: value for key, value in schedules[line[-1]].items() if key != "_base_"} | whole
+        base = schedules[line[-1]].get("_base_")
+        if base is None:
+            return whole
+        if base not in schedules:
+            raise ValueError(
+                f"{path}: schedule {line[-1]!r} builds on {base!r}, which the file does not have."
+                f"{did_you_mean(str(base), sorted(schedules))}"
+            )
+        if base in line:
+            raise ValueError(
+                f"{path}: schedules build on one another in a circle: {' -> '.join([*line, base])}"
+            )
+        line.append(base)
 
 
 def resolve(registry: Any, config: Mapping[str, Any]) -> dict[str, Any]:

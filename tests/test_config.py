@@ -68,6 +68,42 @@ def test_base_is_inherited_and_a_part_can_be_replaced(tmp_path: Path, method: Pa
     assert data["method"]["colour"] == "lab"
 
 
+def test_a_schedule_builds_on_another_and_its_own_changes_win(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        METHOD
+        + """
+schedules = {
+    "short": {"_base_": "long", "updates": 2},
+    "long": {"updates": 9, "batch": 8},
+    "shortest": {"_base_": "short", "updates": 1, "lr": 3},
+}
+"""
+    )
+    assert config.load(path).data["schedules"] == {
+        "short": {"updates": 2, "batch": 8},
+        "long": {"updates": 9, "batch": 8},
+        "shortest": {"updates": 1, "batch": 8, "lr": 3},
+    }
+
+
+@pytest.mark.parametrize(
+    ("schedules", "said"),
+    [
+        ({"a": {"_base_": "smal"}, "small": {}}, r"mine\.py: schedule 'a' builds on 'smal'.*mean 'small'"),
+        ({"a": {"_base_": "b"}, "b": {"_base_": "a"}}, r"mine\.py: .*in a circle: a -> b -> a"),
+        ({"a": {"_base_": "a"}}, r"in a circle: a -> a"),
+    ],
+)
+def test_a_schedule_that_builds_on_nothing_or_on_itself(
+    tmp_path: Path, schedules: dict[str, dict[str, str]], said: str
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(METHOD + f"schedules = {schedules!r}\n")
+    with pytest.raises(ValueError, match=said):
+        config.load(path)
+
+
 def test_what_a_file_lacks_or_nobody_reads_is_said(tmp_path: Path, method: Path) -> None:
     with pytest.raises(ValueError, match=r"expected a task file"):
         config.load(method, "task")
