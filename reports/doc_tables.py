@@ -97,8 +97,8 @@ def tuning_widths() -> list[str]:
     return lines
 
 
-def tuning_sharpness() -> list[str]:
-    """The third round: other weights, and statistics of sharper frames, judged at both sizes."""
+def tuning_both_sizes(round_: str) -> list[str]:
+    """A later round (`third`, `fourth`): other weights and other statistics, judged at both sizes."""
     numbers = [
         "training frames at 480",
         "training frames at own size",
@@ -106,7 +106,7 @@ def tuning_sharpness() -> list[str]:
         "synthetic at own size",
     ]
     lines = [f"| weights and statistics | {' | '.join(numbers)} | mean |", "|---|" + "---:|" * 5]
-    for row in result("stt_whitening")["third"]["rows"]:
+    for row in result("stt_whitening")[round_]["rows"]:
         cells = " | ".join(f"{row[number]:.1f}" for number in numbers)
         lines.append(f"| {row['variant']} | {cells} | {row['mean']:.2f} |")
     return lines

@@ -173,7 +173,8 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         doc_tables.contrast,
         doc_tables.tuning,
         doc_tables.tuning_widths,
-        doc_tables.tuning_sharpness,
+        partial(doc_tables.tuning_both_sizes, "third"),
+        partial(doc_tables.tuning_both_sizes, "fourth"),
     ],
 }
 
