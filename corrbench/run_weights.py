@@ -97,23 +97,30 @@ def of_training(name: str, trained: Any, ablation: str | None = None) -> Weights
 def network_of(stages: Sequence[Mapping[str, Any]], backbone: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the network that the weights of the last of `stages` are of, for a method with `backbone`.
 
-    It is that backbone, or, after a stage `Whitening`, that one whitened.
+    It is that backbone, or, where the last stage leaves a `Whitened` network, that one whitened.
     """
-    if stages[-1]["type"] != "Whitening" or backbone["type"] == "Whitened":
+    joined = _joined(stages[-1])
+    if not joined or backbone["type"] == "Whitened":
         return dict(backbone)
-    return {"type": "Whitened", "backbone": dict(backbone)} | _joined(stages[-1])
+    return {"type": "Whitened", "backbone": dict(backbone)} | joined
 
 
 def _joined(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """What a stage `Whitening` whitens, out of its settings or of what a record keeps of them."""
-    return {key: stage.get("settings", stage)[key] for key in ("layers", "means", "directions")}
+    """What the map behind a stage's network joins, out of the stage's settings or of what a record keeps; or nothing.
+
+    A stage `Whitening` leaves such a map, and so does one whose own backbone is `Whitened`.
+    """
+    settings = stage.get("settings", stage)
+    backbone = settings.get("backbone", {})
+    if stage["type"] != "Whitening" and "layers" not in stage:
+        if backbone.get("type") != "Whitened":
+            return {}
+        settings = backbone
+    return {key: settings[key] for key in ("layers", "means", "directions")}
 
 
 def training_kept(about: Mapping[str, Any]) -> dict[str, Any]:
     """What a record keeps of a training run (`Trained.info`) or of a shipped file (`shipped.header`)."""
     keys = ("type", "digest", "updates", "data", "device", "sha256")
-    stages = [
-        {key: stage[key] for key in keys} | (_joined(stage) if stage["type"] == "Whitening" else {})
-        for stage in about["stages"]
-    ]
+    stages = [{key: stage[key] for key in keys} | _joined(stage) for stage in about["stages"]]
     return {key: about[key] for key in ("schedule", "seed", "ablation", "synthetic")} | {"stages": stages}

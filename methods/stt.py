@@ -82,6 +82,21 @@ training = [
         means=(3, 7, 15, 31),
         directions=512,
     ),
+    # Ours too, and left out likewise: the affinities of trainings with this seed and the next ones, taught to one network.
+    dict(
+        type="EnsembleDistillation",
+        backbone=dict(
+            type="Whitened",
+            backbone=dict(type="ResNet", depth=18, stem_pool=None, strides=(1, 2, 2, 1), layer=3),
+            layers=(2, 3),
+            means=(3, 7, 15, 31),
+            directions=512,
+        ),
+        dataset=dict(type="Videos", folders=["YouTube-VOS/train/JPEGImages"]),
+        colour="lab",
+        updates=0,
+        others=2,
+    ),
 ]
 
 # What is trained how long, as changes of the settings above. `small` and `medium` read the folders images-1k-192
@@ -117,6 +132,7 @@ schedules = {
         "training.1.local_weight": 70.0,
         "training.2.dataset.folders": ["DAVIS-train-256"],
         "training.2.updates": 27,
+        "training.3.dataset.folders": ["DAVIS-train-256"],
     },
     # `small` with, beside its second step, contrast between the cells of photographs that are moved by a known motion. Ours,
     # not the paper's (docs/stt.md). Two CPU cores, an hour and ten minutes.
@@ -194,6 +210,9 @@ ablations = {
         "training.2.backbone.stem_pool": "max",
         "training.2.backbone.strides": (1, 2, 1, 1),
         "training.2.colour": "rgb",
+        "training.3.backbone.backbone.stem_pool": "max",
+        "training.3.backbone.backbone.strides": (1, 2, 1, 1),
+        "training.3.colour": "rgb",
     },
     # No teacher without step 1.
     "temporal step only": {"training.0.updates": 0, "training.1.global_weight": 0.0},
@@ -218,6 +237,7 @@ ablations = {
         "training.1.channels": (0, 1, 2),
         "training.1.scale": 4.5,
         "training.2.colour": "rgb",
+        "training.3.colour": "rgb",
         "method.colour": "rgb",
     },
     "no colour dropout": {"training.1.dropout": False},

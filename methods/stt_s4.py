@@ -16,7 +16,12 @@ method = dict(
 )
 
 schedules = {  # whitened as it is evaluated
-    "small": {"training.2.backbone.stem_pool": "mean", "training.2.backbone.strides": (1, 1, 1, 1)},
+    "small": {
+        "training.2.backbone.stem_pool": "mean",
+        "training.2.backbone.strides": (1, 1, 1, 1),
+        "training.3.backbone.backbone.stem_pool": "mean",
+        "training.3.backbone.backbone.strides": (1, 1, 1, 1),
+    },
 }
 
 ablations = {"_delete_": True}  # those of stt.py change its geometry

@@ -63,8 +63,13 @@ class Whitened(nn.Module):
         return torch.cat(parts, 1) if len(parts) > 1 else last
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Feature map (B, channels, ceil(H / stride), ceil(W / stride)), whitened and not normalised."""
-        return self.whitening(self.joined(x_BCHW))
+        """Feature map (B, channels, ceil(H / stride), ceil(W / stride)), whitened and not normalised.
+
+        The map is never in half precision of its own under autocast: differences small beside the mean are what it is for.
+        """
+        joined = self.joined(x_BCHW)
+        with torch.autocast(x_BCHW.device.type, enabled=False):
+            return self.whitening(joined.to(self.whitening.weight.dtype))
 
 
 def _averaged_down(map_BCHW: torch.Tensor, times: int) -> torch.Tensor:

@@ -96,10 +96,8 @@ def train_missing(
     if distributed.rank() == 0 and not all(p.cached for p in plans):
         for text in (*notes, *(p.line() for p in plans)):
             say(text)
-    weights: dict[str, torch.Tensor] | None = None
     for stage in plans:
-        _train_one(stage, weights, at, progress, tensorboard, say)
-        weights = checkpoint.load_weights(stage.folder / "weights.safetensors")
+        _train_one(stage, at, progress, tensorboard, say)
     stages = [finished(p.folder) for p in plans]
     info = {
         "schedule": schedule,
@@ -127,7 +125,6 @@ def finished(folder: Path) -> dict[str, Any]:
 
 def _train_one(
     planned: StagePlan,
-    parent: dict[str, torch.Tensor] | None,
     device: str,
     progress: bool,
     tensorboard: bool,
@@ -153,7 +150,8 @@ def _train_one(
             outcome = loop.train(
                 stage,
                 planned.folder,
-                parent=parent,
+                parent=_weights(planned.parent) if planned.parent else None,
+                teachers=[_weights(digest) for digest in planned.teachers],
                 seed=planned.seed,
                 device=device,
                 digest=planned.digest,
@@ -167,6 +165,10 @@ def _train_one(
         distributed.anyone(False, at)  # nobody goes on before stage.json is there
 
 
+def _weights(digest: str) -> dict[str, torch.Tensor]:
+    return checkpoint.load_weights(folder_of_stages() / digest / "weights.safetensors")
+
+
 def _write_about(planned: StagePlan, outcome: loop.Outcome, device: str) -> None:
     about = {
         "digest": planned.digest,
@@ -174,6 +176,7 @@ def _write_about(planned: StagePlan, outcome: loop.Outcome, device: str) -> None
         "number": planned.number,
         "seed": planned.seed,
         "parent": planned.parent,
+        **({"teachers": list(planned.teachers)} if planned.teachers else {}),
         "settings": config.canonical(planned.settings),
         "data": {"name": planned.data, "synthetic": planned.synthetic},
         "sha256": sha256(planned.folder / "weights.safetensors"),

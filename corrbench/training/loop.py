@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +52,7 @@ def train(
     folder: Path,
     *,
     parent: dict[str, torch.Tensor] | None = None,
+    teachers: Sequence[Mapping[str, torch.Tensor]] = (),
     dataset: Any = None,
     seed: int = 0,
     device: str = "cpu",
@@ -63,13 +64,16 @@ def train(
 ) -> Outcome:
     """Train `stage` to its last update and leave `weights.safetensors` in `folder`; go on from `checkpoint.pt` there.
 
-    A checkpoint is written every `save_seconds` (or every `save_updates`), on SIGINT and SIGTERM, and at the end, and is
-    deleted once the weights are there. `after(update)` is called after each update. `Diverged` names the update and the
-    loss; running out of memory is a `ValueError` that names the settings to lower.
+    It starts from the weights `parent`; `teachers` are what its `learn_from` is given. A checkpoint is written every
+    `save_seconds` (or every `save_updates`), on SIGINT and SIGTERM, and at the end, and is deleted once the weights are
+    there. `after(update)` is called after each update. `Diverged` names the update and the loss; running out of memory is
+    a `ValueError` that names the settings to lower.
     """
     at = torch.device(device)
     torch.manual_seed(seed)
-    network = stage.network(parent, seed).to(at).to(memory_format=torch.channels_last).train()
+    network = stage.network(parent, seed)
+    network.learn_from(teachers)
+    network = network.to(at).to(memory_format=torch.channels_last).train()
     distributed.synchronise_batchnorm(network, at)
     optimiser = stage.optimiser_of(network)
     path = folder / "checkpoint.pt"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class StagePlan:
     synthetic: bool
     seed: int
     parent: str | None
+    teachers: tuple[str, ...] = ()  # the same stage as `parent`, of other seeds
 
     @property
     def updates(self) -> int:
@@ -120,31 +121,45 @@ def plan(
     the rendered benchmark if `sample` is on; otherwise that is `DataMissing`. Estimating may run a few updates on random
     pixels.
     """
-    plans: list[StagePlan] = []
-    parent: str | None = None
-    for number, settings in chain(variant(data, schedule, changes)):
-        settings, name, synthetic = _with_data(settings, root, sample and schedule == SAMPLE_SCHEDULE)
-        digest = stage_digest(settings, parent, seed)
-        folder = folder_of_stages() / digest
-        cached = (folder / "stage.json").is_file()
-        done = _done(folder) if not cached else int(settings["updates"])
-        seconds, basis = 0.0, ""
-        if not cached:
-            per_second, basis = speed.of(settings, device) if estimate else (math.nan, "")
-            seconds = (settings["updates"] - done) / per_second
-        plans.append(
-            StagePlan(number, settings["type"], digest, settings, folder, cached, done, seconds, basis, name, synthetic,
-                      seed, parent)
-        )  # fmt: skip
-        parent = digest
-    return tuple(plans)
+    rendered = sample and schedule == SAMPLE_SCHEDULE
+    stages = [
+        (number, *_with_data(settings, root, rendered))
+        for number, settings in chain(variant(data, schedule, changes))
+    ]
+    plans: dict[str, StagePlan] = {}
+
+    def line(stages: list[tuple[int, dict[str, Any], str, bool]], seed: int) -> str | None:
+        """The digest of the last of `stages` with `seed`, all of them in `plans` by then."""
+        parent: str | None = None
+        for at, (number, settings, name, synthetic) in enumerate(stages):
+            others = range(seed + 1, seed + 1 + settings.get("others", 0))
+            teachers = tuple(str(line(stages[:at], other)) for other in others) if at else ()
+            digest = stage_digest(settings, parent, seed, teachers)
+            if digest not in plans:
+                folder = folder_of_stages() / digest
+                cached = (folder / "stage.json").is_file()
+                done = _done(folder) if not cached else int(settings["updates"])
+                seconds, basis = 0.0, ""
+                if not cached:
+                    per_second, basis = speed.of(settings, device) if estimate else (math.nan, "")
+                    seconds = (settings["updates"] - done) / per_second
+                plans[digest] = StagePlan(
+                    number, settings["type"], digest, settings, folder, cached, done, seconds, basis, name, synthetic,
+                    seed, parent, teachers,
+                )  # fmt: skip
+            parent = digest
+        return parent
+
+    line(stages, seed)
+    return tuple(plans.values())
 
 
-def stage_digest(settings: Mapping[str, Any], parent: str | None, seed: int) -> str:
+def stage_digest(
+    settings: Mapping[str, Any], parent: str | None, seed: int, teachers: Sequence[str] = ()
+) -> str:
     """The digest under which a stage's result is kept. Data count by their content, not by where they lie."""
-    return config.digest(
-        {"version": VERSION, "settings": _identity(settings), "parent": parent, "seed": seed}
-    )
+    about = {"version": VERSION, "settings": _identity(settings), "parent": parent, "seed": seed}
+    return config.digest(about | ({"teachers": list(teachers)} if teachers else {}))
 
 
 def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,11 @@ class StageNetwork(nn.Module):
     """What the loop trains: `forward(batch) -> {name: weighted loss}`; the weights of `backbone` are the stage's result."""
 
     backbone: Any
+
+    def learn_from(self, teachers: Sequence[Mapping[str, torch.Tensor]]) -> None:
+        """Called before training with the weights of the other seeds' preceding stages, if the stage has `others`."""
+        if teachers:
+            raise NotImplementedError(f"{type(self).__name__} has no use for other trainings' weights")
 
     def begin(self) -> None:
         """Called at the beginning of every update."""

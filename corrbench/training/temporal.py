@@ -11,10 +11,10 @@ from torch import nn
 
 from corrbench.backbones.colour import to_input
 from corrbench.registry import BACKBONES, DATASETS, STAGES, build
-from corrbench.training import augment, distributed, pixels
+from corrbench.training import distributed
 from corrbench.training.inputs import drop_channel
 from corrbench.training.losses import global_distillation, local_distillation_parts, reconstruction
-from corrbench.training.schedule import generator, sample_numbers
+from corrbench.training.pairs import PairFeed, halves
 from corrbench.training.stage import Batch, Part, Stage, StageNetwork, load_backbone, start
 
 
@@ -135,54 +135,22 @@ class Temporal(Stage):
         )
 
 
-class TemporalFeed:
-    """Frame pairs, addressed by update: in an epoch each video gives one pair, at a random place."""
+class TemporalFeed(PairFeed):
+    """Frame pairs with the channel that is dropped, and for joint training the contrastive stage's batches."""
 
     def __init__(self, stage: Temporal, dataset: Any, seed: int, contrast: Any | None) -> None:
-        self.stage, self.dataset, self.seed, self.contrast = stage, dataset, seed, contrast
-        self.pixels = pixels.shared(dataset)
+        super().__init__(stage, dataset, seed)
+        self.contrast = contrast
 
     def fetch(self, part: Part) -> Batch:
-        """Crops of this process's pairs, (clip, frame) interleaved, reference first; one box and flip a pair."""
-        stage, update = self.stage, part.update
-        rows = range(part.start, part.stop)
-        numbers = sample_numbers(len(self.dataset), self.seed, update * stage.batch, stage.batch)
-        draw = generator(self.seed, "pairs", update)
-        uniform = torch.rand(stage.batch, augment.ATTEMPTS, 4, generator=draw)
-        when = torch.rand(stage.batch, generator=draw).tolist()
-        flip = torch.rand(stage.batch, generator=draw) < stage.flip_share
-        channel = stage.channels[int(torch.randint(len(stage.channels), (), generator=draw))]
-        keys = [key for row in rows for key in self._frames(numbers[row], when[row])]
-        images = self.pixels.get(keys)
-        boxes = []
-        for row, reference, target in zip(rows, images[0::2], images[1::2], strict=True):
-            if reference.shape != target.shape:
-                raise ValueError(
-                    f"{self.dataset.name}: video {numbers[row]} changes its frame size; remove it"
-                )
-            boxes.append(augment.random_box(reference.shape[:2], uniform[row], stage.area, stage.aspect))
-        crops, sizes = pixels.cut(images, [box for box in boxes for _ in range(2)])
-        batch: Batch = {
-            "crops": crops,
-            "sizes": sizes,
-            "flip": flip[part.start : part.stop].repeat_interleave(2),
-        }
-        batch |= {"channel": channel}
+        """Crops of this process's pairs, one `channel` for the whole batch."""
+        batch, draw = self.drawn(part)
+        batch["channel"] = self.stage.channels[
+            int(torch.randint(len(self.stage.channels), (), generator=draw))
+        ]
         if self.contrast is not None:
-            scaled = self._contrast_part(part)
-            batch["contrast"] = self.contrast.fetch(scaled)
+            batch["contrast"] = self.contrast.fetch(self._contrast_part(part))
         return batch
-
-    def _frames(self, video: int, when: float) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Reference and target of a pair in `video`, at the share `when` of the places there are."""
-        places = self.dataset.frames(video) - self.stage.gap
-        if places < 1:
-            raise ValueError(
-                f"{self.dataset.name}: video {video} has {places + self.stage.gap} frames, too few for pairs with "
-                f"gap {self.stage.gap}; remove it or lower gap"
-            )
-        first = int(when * places)
-        return (video, first), (video, first + self.stage.gap)
 
     def _contrast_part(self, part: Part) -> Part:
         """The same share of the contrastive batch."""
@@ -196,12 +164,8 @@ class TemporalFeed:
         return Part(part.update, *(edge * theirs // ours for edge in edges))
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
-        """Student frames in their colour and teacher frames in ImageNet's, made on the device, from the same pixels.
-
-        Resized without anti-aliasing, as the released code does it (OpenCV's bilinear).
-        """
-        crops, sizes, flip = (batch[name].to(device) for name in ("crops", "sizes", "flip"))
-        frames = augment.to_frames(augment.resize_crops(crops, sizes, flip, self.stage.crop, antialias=False))
+        """Student frames in their colour and teacher frames in ImageNet's, made on the device, from the same pixels."""
+        frames = self.cropped(batch, device)
         ready: Batch = {"frames": to_input(frames, self.stage.colour), "channel": batch["channel"]}
         if self.stage.global_weight:
             ready["teacher"] = to_input(frames, "rgb")
@@ -249,13 +213,13 @@ class TemporalNetwork(StageNetwork):
             for level, radius, weight, level_maps in settings:
                 if weight:
                     losses[f"reconstruction{level}"] = weight * reconstruction(
-                        *_pair(level_maps), plane[0::2], plane[1::2], radius, stage.scale
+                        *halves(level_maps), plane[0::2], plane[1::2], radius, stage.scale
                     )
             if stage.local_weight:
                 losses["local"] = stage.local_weight * self._local(maps)
             if top_teacher is not None:
                 losses["global"] = stage.global_weight * global_distillation(
-                    *_pair(maps[-1]), *_pair(top_teacher), stage.temperature
+                    *halves(maps[-1]), *halves(top_teacher), stage.temperature
                 )
         if self.contrast is not None:
             losses["contrast"] = stage.contrast_weight * self.contrast(batch["contrast"])["contrast"]
@@ -270,15 +234,10 @@ class TemporalNetwork(StageNetwork):
         """Divided by the count of all processes over their number, so that their mean is the loss of the whole batch."""
         stage = self.stage
         total, count = local_distillation_parts(
-            *_pair(maps[0]), *_pair(maps[1]), stage.radii[0], stage.radii[1], stage.quantile,
+            *halves(maps[0]), *halves(maps[1]), stage.radii[0], stage.radii[1], stage.quantile,
             target=stage.target, volume=stage.volume, score=stage.score, threshold=stage.threshold,
         )  # fmt: skip
         return total * distributed.world() / distributed.summed(count).clamp(min=1)
-
-
-def _pair(maps_2BChw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(target frames', reference frames') features of interleaved pairs."""
-    return maps_2BChw[1::2], maps_2BChw[0::2]
 
 
 def tie(backbone: nn.Module, source: nn.Module) -> Any:

@@ -1,7 +1,8 @@
-"""The losses of both stages: pure functions of tensors, registered in LOSSES."""
+"""The losses of all stages: pure functions of tensors, registered in LOSSES."""
 
 from corrbench.training.losses.contrast import dense_info_nce, info_nce
 from corrbench.training.losses.distillation import (
+    ensemble_distillation,
     global_distillation,
     local_distillation,
     local_distillation_parts,
@@ -11,6 +12,7 @@ from corrbench.training.losses.reconstruction import carry_channel, reconstructi
 __all__ = [
     "carry_channel",
     "dense_info_nce",
+    "ensemble_distillation",
     "global_distillation",
     "info_nce",
     "local_distillation",

@@ -1,4 +1,5 @@
-"""Local and global correlation distillation of STT (Li & Liu, CVPR 2023, sections 3.3 and 3.4), released and as written.
+"""Local and global correlation distillation of STT (Li & Liu, CVPR 2023, sections 3.3 and 3.4), released and as written; and
+that of an ensemble.
 
 The released code departs from the paper's reading in four places of the local loss; each is a switch whose default is the
 released one, because the published numbers come from it: `target`, `volume`, `score`, `threshold` (docs/stt.md).
@@ -6,7 +7,10 @@ released one, because the published numbers come from it: `target`, `volume`, `s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 
 from corrbench.registry import LOSSES, did_you_mean
 from corrbench.training.losses.windows import Tiling
@@ -202,3 +206,34 @@ def global_distillation(
 
 def _dense(query_BChw: torch.Tensor, key_BChw: torch.Tensor, factor: float) -> torch.Tensor:
     return (query_BChw.flatten(2).transpose(1, 2) @ key_BChw.flatten(2) * factor).softmax(-1)
+
+
+@LOSSES.register_module()
+def ensemble_distillation(
+    query_BChw: torch.Tensor,
+    key_BChw: torch.Tensor,
+    teachers: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    temperature: float = 0.07,
+) -> torch.Tensor:
+    """The affinities of an ensemble teach those of one network. A scalar in nats; ours, not STT's.
+
+    `teachers` are (query, key) features as the network's, each of any number of channels. s = cosine / `temperature`; the
+    ensemble's t is the mean over teachers. KL(softmax t, softmax s) over all keys of a query and over all queries of a key,
+    averaged over cells and over the two ways. 0 where the cosines are the ensemble's up to a constant.
+    """
+    with torch.no_grad():
+        taught = torch.stack([_cosines(q, k) for q, k in teachers]).mean(0) / temperature
+    learnt = _cosines(query_BChw, key_BChw) / temperature
+    ways = [
+        F.kl_div(learnt.log_softmax(way), taught.log_softmax(way), log_target=True, reduction="none")
+        .sum(way)
+        .mean()
+        for way in (1, 2)
+    ]
+    return torch.stack(ways).mean()
+
+
+def _cosines(query_BChw: torch.Tensor, key_BChw: torch.Tensor) -> torch.Tensor:
+    """(B, queries, keys)"""
+    query, key = (F.normalize(x.flatten(2), dim=1) for x in (query_BChw, key_BChw))
+    return torch.einsum("bcq,bck->bqk", query, key)
