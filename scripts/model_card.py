@@ -18,10 +18,16 @@ FOLDERS = {
     "DAVIS-train-256": "1,912 frames of 27 sequences of DAVIS-2016's train list, 256 pixels high, without their annotation "
     "(CC BY-NC 4.0); none of them is in DAVIS-2017 val or in BADJA",
 }
-SETTINGS = ("updates", "batch", "crop", "optimiser", "lr", "weight_decay", "warmup", "autocast", "queue", "key_momentum",
-            "temperature", "radii", "reconstruction_weights", "local_weight", "global_weight")  # fmt: skip
+SETTINGS = ("updates", "batch", "others", "crop", "optimiser", "lr", "weight_decay", "warmup", "autocast", "queue",
+            "key_momentum", "temperature", "radii", "reconstruction_weights", "local_weight", "global_weight")  # fmt: skip
 WHITENING = ("batch", "resize", "layers", "means", "directions", "power", "floor")
 BESIDE = ("batch", "crop", "side", "zoom", "turn", "temperature")
+OURS = {  # stages that the paper does not have
+    "Whitening": "Whitening is ours, not the paper's: a linear map behind the network, from unlabelled frames "
+    "([docs/stt.md](../../docs/stt.md#whitening)).",
+    "EnsembleDistillation": "EnsembleDistillation is ours, not the paper's: the affinities of trainings with several seeds, "
+    "taught to this one network ([docs/stt.md](../../docs/stt.md#an-ensemble-taught-to-one-network)).",
+}
 
 
 def card(
@@ -150,12 +156,7 @@ def _beside(stages: Sequence[Mapping[str, Any]]) -> list[str]:
         + ", ".join(f"{key} {inner[key]}" for key in BESIDE if inner.get(key) is not None)
         + " ([docs/stt.md](../../docs/stt.md#contrast-between-cells))."
         for stage, inner in found
-    ] + [
-        "Whitening is ours, not the paper's: a linear map behind the network, from unlabelled frames "
-        "([docs/stt.md](../../docs/stt.md#whitening))."
-        for stage in stages
-        if stage["type"] == "Whitening"
-    ]
+    ] + [sentence for kind, sentence in OURS.items() if any(stage["type"] == kind for stage in stages)]
 
 
 def _data(about: Mapping[str, Any]) -> list[str]:
@@ -172,7 +173,7 @@ def _data(about: Mapping[str, Any]) -> list[str]:
             f"  * `{Path(folder).name}`: {FOLDERS.get(Path(folder).name, 'not described')}"
             for folder in named
         ]
-    whitened = about["stages"][-1]["type"] == "Whitening"
+    whitened = any(stage["type"] == "Whitening" for stage in about["stages"])
     return [
         *lines,
         "",

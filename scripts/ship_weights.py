@@ -140,10 +140,16 @@ def folder_of(stage: str) -> Path:
 
 
 def chain(folder: Path) -> list[dict[str, Any]]:
-    """What is known of a stage and of those before it, first to last; no folder of this machine is in it."""
+    """What is known of a stage and of those before it, first to last; no folder of this machine is in it.
+
+    Those of the other seeds that taught it come after its own.
+    """
     about = placeless(cache.finished(folder))
-    before = chain(folder.parent / about["parent"]) if about["parent"] else []
-    return [*before, about]
+    before = [about["parent"]] if about["parent"] else []
+    known: dict[str, dict[str, Any]] = {}
+    for digest in [*before, *about.get("teachers", [])]:
+        known |= {one["digest"]: one for one in chain(folder.parent / digest) if one["digest"] not in known}
+    return [*known.values(), about]
 
 
 def write_logs(folder: Path, into: Path) -> list[Path]:
@@ -176,7 +182,8 @@ def identify(
     """Which schedule and ablation of the method file give stages of these settings; `ValueError` where none does."""
     if schedule is not None:
         return {"schedule": schedule, "ablation": None}
-    wanted = [_bare(stage["settings"]) for stage in stages]
+    seed = stages[-1]["seed"]  # other seeds that taught it have the same settings
+    wanted = [_bare(stage["settings"]) for stage in stages if stage["seed"] == seed]
     for one in method.data.get("schedules", {}):
         for variant in (FULL, *method.data.get("ablations", {})):
             changes = changes_of(method.data, variant)

@@ -87,7 +87,7 @@ def stages(
 
 def whitened(layer: int = 3, seed: int = 0) -> Whitened:
     settings = {"depth": 18, "layer": layer, "strides": (1, 2, 2, 1), "stem_pool": None, "seed": seed}
-    stage = config.load(ROOT / "methods" / "stt.py", "method").data["training"][-1]
+    stage = config.load(ROOT / "methods" / "stt.py", "method").data["training"][2]
     joined = {key: stage[key] for key in ("layers", "means", "directions")} if layer == 3 else {}
     return Whitened({"type": "ResNet"} | settings, **joined)
 
@@ -224,6 +224,34 @@ def test_a_contrast_beside_the_second_step_is_in_the_card(
     text = script.ship(str(folder), NAME, "float16", None, [])[-1].read_text()
     assert "contrast between cells of two views of a photograph at the same time" in text
     assert "Schedule `contrast`" in text
+
+
+def test_the_other_seeds_that_taught_a_network_are_in_the_card(
+    script: ModuleType, network: Whitened, tmp_path: Path
+) -> None:
+    last = stages(tmp_path / "stages", network, {"training.3.updates": 5})
+    about = json.loads((last / "stage.json").read_text())
+    first = json.loads((tmp_path / "stages" / about["parent"] / "stage.json").read_text())
+    other = first | {"digest": "b" * 64, "seed": 3, "parent": None}
+    (tmp_path / "stages" / other["digest"]).mkdir()
+    save_file(network.state_dict(), tmp_path / "stages" / other["digest"] / "weights.safetensors")
+    (tmp_path / "stages" / other["digest"] / "stage.json").write_text(json.dumps(other))
+    (last / "stage.json").write_text(json.dumps(about | {"teachers": [other["digest"]]}))
+
+    stages_of = script.chain(last)
+    assert [(s["type"], s["seed"]) for s in stages_of] == [
+        ("Spatial", 2), ("Temporal", 2), ("Whitening", 2), ("Whitening", 3), ("EnsembleDistillation", 2),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"no schedule of stt\.py has the settings"):
+        script.ship(str(last), NAME, "float16", None, [])
+    text = script.ship(str(last), NAME, "float16", "small", [])[-1].read_text()
+    assert text.count("Whitening is ours") == text.count("EnsembleDistillation is ours") == 1
+    assert "| EnsembleDistillation | 5 | 2 |" in text
+    assert "others 2" in text
+    method = script.method_of(NAME)
+    method.data["schedules"]["taught"] = method.data["schedules"]["small"] | {"training.3.updates": 5}
+    taught = script.identify(stages_of, NAME, method, None)
+    assert taught == {"schedule": "taught", "ablation": None}
 
 
 def test_the_card_takes_its_scores_from_records_of_these_weights(

@@ -74,8 +74,19 @@ def test_spatial_only_is_evaluated_as_its_own_method_is() -> None:
 
 
 def test_settings_of_the_paper_are_in_the_file() -> None:
-    spatial, temporal, whitening = data("stt")["training"]
-    assert whitening["updates"] == 0
+    spatial, temporal, whitening, ensemble = data("stt")["training"]
+    assert whitening["updates"] == ensemble["updates"] == 0
     assert (spatial["queue"], spatial["temperature"], spatial["key_momentum"]) == (65536, 0.2, 0.999)
     assert (temporal["local_weight"], temporal["global_weight"], temporal["radii"]) == (1000.0, 50.0, (12, 6))
     assert temporal["updates"] == round(800 * 3471 / 64)
+
+
+def test_whitening_and_ensemble_of_stt_are_of_one_network_under_every_ablation() -> None:
+    for name in ("stt", "stt_s4"):
+        file = data(name)
+        for variant in ({}, *file["ablations"].values(), *file["schedules"].values()):
+            changed = config.override(file, variant)
+            whitening, ensemble = changed["training"][2:]
+            same = {key: whitening[key] for key in ("backbone", "layers", "means", "directions")}
+            assert ensemble["backbone"] == {"type": "Whitened"} | same
+            assert ensemble["colour"] == whitening["colour"]
