@@ -71,6 +71,7 @@ class EnsembleNetwork(StageNetwork):
         self.learn_from([parent])
 
     def learn_from(self, teachers: Sequence[Mapping[str, torch.Tensor]]) -> None:
+        """Add frozen networks with these weights to the ensemble."""
         for weights in teachers:
             self.ensemble.append(start(self.stage.backbone, dict(weights), self.seed).requires_grad_(False))
 
