@@ -112,11 +112,8 @@ def _joined(stage: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings = stage.get("settings", stage)
     backbone = settings.get("backbone", {})
-    if stage["type"] != "Whitening" and "layers" not in stage:
-        if backbone.get("type") != "Whitened":
-            return {}
-        settings = backbone
-    return {key: settings[key] for key in ("layers", "means", "directions")}
+    holder = backbone if backbone.get("type") == "Whitened" else settings
+    return {key: holder[key] for key in ("layers", "means", "directions") if key in holder}
 
 
 def training_kept(about: Mapping[str, Any]) -> dict[str, Any]:

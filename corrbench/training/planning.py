@@ -7,6 +7,7 @@ ablations that share a stage share its weights, and nothing else does.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -126,22 +127,25 @@ def plan(
         (number, *_with_data(settings, root, rendered))
         for number, settings in chain(variant(data, schedule, changes))
     ]
+    # The data are listed and a stage's speed is measured once, for all seeds.
+    identities = [identity(settings) for _, settings, _, _ in stages]
+    pace = functools.cache(lambda at: speed.of(stages[at][1], device) if estimate else (math.nan, ""))
     plans: dict[str, StagePlan] = {}
 
-    def line(stages: list[tuple[int, dict[str, Any], str, bool]], seed: int) -> str | None:
-        """The digest of the last of `stages` with `seed`, all of them in `plans` by then."""
+    def line(length: int, seed: int) -> str | None:
+        """The digest of the last of the first `length` stages with `seed`, all of them in `plans` by then."""
         parent: str | None = None
-        for at, (number, settings, name, synthetic) in enumerate(stages):
+        for at, (number, settings, name, synthetic) in enumerate(stages[:length]):
             others = range(seed + 1, seed + 1 + settings.get("others", 0))
-            teachers = tuple(str(line(stages[:at], other)) for other in others) if at else ()
-            digest = stage_digest(settings, parent, seed, teachers)
+            teachers = tuple(str(line(at, other)) for other in others) if at else ()
+            digest = stage_digest(identities[at], parent, seed, teachers)
             if digest not in plans:
                 folder = folder_of_stages() / digest
                 cached = (folder / "stage.json").is_file()
                 done = _done(folder) if not cached else int(settings["updates"])
                 seconds, basis = 0.0, ""
                 if not cached:
-                    per_second, basis = speed.of(settings, device) if estimate else (math.nan, "")
+                    per_second, basis = pace(at)
                     seconds = (settings["updates"] - done) / per_second
                 plans[digest] = StagePlan(
                     number, settings["type"], digest, settings, folder, cached, done, seconds, basis, name, synthetic,
@@ -150,20 +154,21 @@ def plan(
             parent = digest
         return parent
 
-    line(stages, seed)
+    line(len(stages), seed)
     return tuple(plans.values())
 
 
-def stage_digest(
-    settings: Mapping[str, Any], parent: str | None, seed: int, teachers: Sequence[str] = ()
-) -> str:
-    """The digest under which a stage's result is kept. Data count by their content, not by where they lie."""
-    about = {"version": VERSION, "settings": _identity(settings), "parent": parent, "seed": seed}
+def stage_digest(what: Mapping[str, Any], parent: str | None, seed: int, teachers: Sequence[str] = ()) -> str:
+    """The digest under which the result of a stage is kept whose settings have the `identity` `what`."""
+    about = {"version": VERSION, "settings": what, "parent": parent, "seed": seed}
     return config.digest(about | ({"teachers": list(teachers)} if teachers else {}))
 
 
-def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with each data set replaced by its digest, and zoo weights by their file's sha256 where that is known."""
+def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with each data set replaced by its digest, and zoo weights by their file's sha256 where that is known.
+
+    So data count by their content, not by where they lie.
+    """
     idle = lookup(STAGES, settings["type"]).idle(settings)
     plain = {key: value for key, value in settings.items() if key not in idle}
     plain["dataset"] = {
@@ -171,7 +176,7 @@ def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:
         "digest": build(DATASETS, settings["dataset"]).digest(),
     }
     if isinstance(plain.get("contrast"), Mapping):
-        plain["contrast"] = _identity(plain["contrast"])
+        plain["contrast"] = identity(plain["contrast"])
     for key in ("teacher_weights", "weights"):
         if plain.get(key):
             from corrbench import zoo

@@ -12,7 +12,7 @@ from corrbench import config
 from corrbench.datasets.moving import MixedVideos, MovingPhotos
 from corrbench.datasets.roots import DataMissing
 from corrbench.registry import STAGES, build
-from corrbench.training.planning import plan, stage_digest
+from corrbench.training.planning import identity, plan, stage_digest
 from corrbench.training.stage import Part
 
 STILL = {"turn": 0.0, "zoom": 1.0, "shift": 0.0, "bend": 0.0, "noise": 0.0}
@@ -147,7 +147,7 @@ def test_the_second_step_trains_on_a_mixture(root: Path) -> None:
     batch = build(STAGES, settings).feed(0).fetch(Part(0, 0, 4, 0, 4))
     assert len(batch["crops"]) == 8
     once = settings | {"dataset": dataset | {"times": [1, 1]}}
-    digests = {stage_digest(config.resolve(STAGES, each), None, 0) for each in (settings, once)}
+    digests = {stage_digest(identity(config.resolve(STAGES, each)), None, 0) for each in (settings, once)}
     assert len(digests) == 2
 
 
