@@ -1,11 +1,11 @@
-"""What may be tried next with STT: three trainings of schedule `small` that differ by their seed, taught to one network.
+"""What was tried with an ensemble: the shipped STT and two trainings with other seeds, taught to the shipped one.
 
     export CORRBENCH_DATA=/data
     python scripts/tuning_frames.py scripts/stt_trials_ensemble.py --schedule small [--own-size]
     corrbench ablate scripts/stt_trials_ensemble.py tasks/synthetic.py --schedule small --report reports/trials
 
-bf16 autocast in every step that learns; half of the last one's pairs from moving photographs. About three hours of a core
-with bf16 matrix units. No evaluation video is looked at. docs/stt.md says what became of it.
+bf16 autocast in every step of these; half of the last one's pairs from moving photographs. About two hours of a core with
+bf16 matrix units. No evaluation video was looked at. The results: docs/stt.md.
 """
 
 _base_ = "../methods/stt.py"
@@ -14,6 +14,7 @@ ablations = {
     "_delete_": True,
     "ensemble of three seeds": {
         "training.1.autocast": "bfloat16",
+        "training.3.weights": "stt-r18-small",
         "training.3.updates": 1500,
         "training.3.lr": 5e-5,
         "training.3.warmup": 30,

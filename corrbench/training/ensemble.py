@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from corrbench.registry import DATASETS, STAGES, build
+from corrbench.registry import BACKBONES, DATASETS, STAGES, build
 from corrbench.training.losses import ensemble_distillation
 from corrbench.training.pairs import PairFeed, halves
 from corrbench.training.stage import Batch, Stage, StageNetwork, start
@@ -18,11 +18,12 @@ from corrbench.training.stage import Batch, Stage, StageNetwork, start
 @STAGES.register_module()
 @dataclass(frozen=True, kw_only=True)
 class EnsembleDistillation(Stage):
-    """The network goes on from the preceding stage's weights until its affinities are the ensemble's.
+    """The network goes on from the preceding stage's weights, or from `weights`, until its affinities are the ensemble's.
 
     The ensemble is the preceding stages' result with this run's seed and with the next `others` seeds, which are trained
-    too where they are not cached. For pairs of frames `gap` apart the ensemble's affinity of two cells is the mean of its
-    networks' cosines; what is learnt is its softmax over cells at `temperature`, both ways (`losses.ensemble_distillation`).
+    too where they are not cached; the zoo's checkpoint `weights`, if one is given, takes the place of this run's seed. For
+    pairs of frames `gap` apart the ensemble's affinity of two cells is the mean of its networks' cosines; what is learnt is
+    its softmax over cells at `temperature`, both ways (`losses.ensemble_distillation`).
     Batch normalisation keeps its running statistics, as in evaluation. `backbone` is the network as its weights leave the
     stage before, after `Whitening` a `Whitened` one.
 
@@ -31,6 +32,7 @@ class EnsembleDistillation(Stage):
 
     batch: int = 2
     others: int = 2
+    weights: str | None = None
     colour: str = "lab"
     gap: int = 8
     crop: int = 256
@@ -47,9 +49,16 @@ class EnsembleDistillation(Stage):
             )
 
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> EnsembleNetwork:
+        if self.weights is not None:
+            from corrbench import zoo
+
+            first = build(BACKBONES, self.backbone)
+            zoo.load(self.weights, first)
+            parent = first.state_dict()
         if parent is None:
             raise ValueError(
-                "EnsembleDistillation: there is nothing to start from; it needs a preceding stage of more than 0 updates"
+                "EnsembleDistillation: there is nothing to start from; it needs a preceding stage of more than 0 updates, "
+                "or weights"
             )
         return EnsembleNetwork(self, parent, seed)
 

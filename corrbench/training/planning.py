@@ -133,9 +133,13 @@ def plan(
     plans: dict[str, StagePlan] = {}
 
     def line(length: int, seed: int) -> str | None:
-        """The digest of the last of the first `length` stages with `seed`, all of them in `plans` by then."""
+        """The digest of the last of the first `length` stages with `seed`, all of them in `plans` by then.
+
+        A stage that starts from the zoo's `weights` needs none before it with its own seed.
+        """
+        begin = max((at for at in range(length) if stages[at][1].get("weights")), default=0)
         parent: str | None = None
-        for at, (number, settings, name, synthetic) in enumerate(stages[:length]):
+        for at, (number, settings, name, synthetic) in enumerate(stages[begin:length], begin):
             others = range(seed + 1, seed + 1 + settings.get("others", 0))
             teachers = tuple(str(line(at, other)) for other in others) if at else ()
             digest = stage_digest(identities[at], parent, seed, teachers)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from corrbench import zoo
 from corrbench.registry import BACKBONES, STAGES, build
 from corrbench.run_weights import network_of
 from corrbench.training import cache, loop
@@ -18,6 +19,13 @@ from corrbench.training.losses import ensemble_distillation
 
 PLAIN = dict(type="ResNet", width=8, stem_pool=None, strides=(1, 2, 2, 1), layer=3)
 WHITENED = dict(type="Whitened", backbone=PLAIN, layers=[2, 3], means=[3], directions=24)
+SHIPPED = dict(
+    type="Whitened",
+    backbone=dict(type="ResNet", depth=18, stem_pool=None, strides=(1, 2, 2, 1), layer=3),
+    layers=(2, 3),
+    means=(3, 7, 15, 31),
+    directions=512,
+)  # of the checkpoint stt-r18-small
 
 
 @pytest.fixture
@@ -163,6 +171,41 @@ def test_the_ensemble_is_the_stages_before_with_the_next_seeds(
     assert of(3, **{"training.2.others": 1})[-1].digest != last.digest
     shared = cache.unique([of(3), of(4)])
     assert len(shared) == 2 * 4 + 2
+
+
+def test_a_checkpoint_of_the_zoo_takes_the_place_of_the_first_seed(
+    method: dict[str, Any], data_root: Path
+) -> None:
+    changes = {
+        "training.1.backbone": SHIPPED["backbone"],
+        **{f"training.1.{key}": SHIPPED[key] for key in ("layers", "means", "directions")},
+        "training.0.backbone": SHIPPED["backbone"],
+        "training.2.backbone": SHIPPED,
+        "training.2.others": 1,
+        "training.2.weights": "stt-r18-small",
+        "training.2.updates": 1,
+    }
+    stages = cache.plan(method, root=data_root, estimate=False, seed=3, changes=changes)
+    assert [(s.type, s.seed) for s in stages] == [
+        ("Temporal", 4),
+        ("Whitening", 4),
+        ("EnsembleDistillation", 3),
+    ]
+    assert (stages[-1].parent, stages[-1].teachers) == (None, (stages[1].digest,))
+    unlike = cache.plan(
+        method, root=data_root, estimate=False, seed=3, changes=changes | {"training.2.weights": None}
+    )
+    assert len(unlike) == 5
+    assert unlike[-1].digest != stages[-1].digest
+
+    stage = build(STAGES, stages[-1].settings)
+    first, second = stage.network(None, 3), stage.network(weights(0), 3)
+    shipped = build(BACKBONES, SHIPPED)
+    zoo.load("stt-r18-small", shipped)
+    for network in (first, second):  # whatever the preceding stage's weights are
+        for one in (network.backbone, network.ensemble[0]):
+            for name, tensor in shipped.state_dict().items():
+                assert torch.equal(one.state_dict()[name], tensor), name
 
 
 def test_all_of_it_is_trained_and_a_run_takes_the_network_with_its_map(
