@@ -188,7 +188,8 @@ def identify(
         for variant in (FULL, *method.data.get("ablations", {})):
             changes = changes_of(method.data, variant)
             settings = [s for _, s in cache.chain(cache.variant(method.data, one, changes))]
-            if [_bare(config.canonical(s)) for s in settings] == wanted:
+            own = settings[cache.beginning(settings) :]
+            if [_bare(config.canonical(s)) for s in own] == wanted:
                 if any(key.startswith("method.") for key in changes):
                     raise ValueError(
                         f"these are the weights of {variant!r}, which is evaluated otherwise than {method.path.name}"

@@ -252,6 +252,12 @@ def test_the_other_seeds_that_taught_a_network_are_in_the_card(
     method.data["schedules"]["taught"] = method.data["schedules"]["small"] | {"training.3.updates": 5}
     taught = script.identify(stages_of, NAME, method, None)
     assert taught == {"schedule": "taught", "ablation": None}
+    # A checkpoint of the zoo in the place of the first seed: the run's own stages begin with the last one.
+    begun = stages_of[-1] | {"settings": stages_of[-1]["settings"] | {"weights": NAME}}
+    with pytest.raises(ValueError, match=r"no schedule of stt\.py has the settings"):
+        script.identify([*stages_of[:-1], begun], NAME, method, None)
+    method.data["schedules"]["begun"] = method.data["schedules"]["taught"] | {"training.3.weights": NAME}
+    assert script.identify([stages_of[-2], begun], NAME, method, None)["schedule"] == "begun"
 
 
 def test_the_card_takes_its_scores_from_records_of_these_weights(

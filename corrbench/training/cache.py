@@ -26,6 +26,7 @@ from corrbench.training import checkpoint, distributed, loop, speed
 from corrbench.training.journal import Journal
 from corrbench.training.planning import (
     StagePlan,
+    beginning,
     chain,
     folder_of_stages,
     plan,
@@ -38,6 +39,7 @@ from corrbench.training.stage import Stage
 __all__ = [
     "StagePlan",
     "Trained",
+    "beginning",
     "chain",
     "finished",
     "folder_of_stages",

@@ -105,6 +105,11 @@ def chain(data: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
     return kept
 
 
+def beginning(stages: Sequence[Mapping[str, Any]]) -> int:
+    """Where a run's own stages begin: at the last that starts from `weights` of the zoo, else at the first."""
+    return max((at for at, settings in enumerate(stages) if settings.get("weights")), default=0)
+
+
 def plan(
     data: Mapping[str, Any],
     *,
@@ -133,11 +138,8 @@ def plan(
     plans: dict[str, StagePlan] = {}
 
     def line(length: int, seed: int) -> str | None:
-        """The digest of the last of the first `length` stages with `seed`, all of them in `plans` by then.
-
-        A stage that starts from the zoo's `weights` needs none before it with its own seed.
-        """
-        begin = max((at for at in range(length) if stages[at][1].get("weights")), default=0)
+        """The digest of the last of the first `length` stages with `seed`, all of them in `plans` by then."""
+        begin = beginning([settings for _, settings, _, _ in stages[:length]])
         parent: str | None = None
         for at, (number, settings, name, synthetic) in enumerate(stages[begin:length], begin):
             others = range(seed + 1, seed + 1 + settings.get("others", 0))
