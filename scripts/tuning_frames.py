@@ -40,6 +40,7 @@ def main() -> int:
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     words.add_argument("methods", nargs="+", help="method files")
     words.add_argument("--schedule", help="weights trained under it, with each of the file's ablations")
+    words.add_argument("--only", metavar="ABLATION", help="of them this one, without the method itself")
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--data", type=Path)
     words.add_argument(
@@ -52,7 +53,9 @@ def main() -> int:
     rows = []
     for method in given.methods:
         variants = [FULL]
-        if given.schedule:
+        if given.only:
+            variants = [given.only]
+        elif given.schedule:
             variants += list(config.load(Path(method), "method").data.get("ablations", {}))
         for variant in variants:
             row = {"method": Path(method).stem, "variant": variant} | evaluate(
