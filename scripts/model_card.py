@@ -18,7 +18,7 @@ FOLDERS = {
     "DAVIS-train-256": "1,912 frames of 27 sequences of DAVIS-2016's train list, 256 pixels high, without their annotation "
     "(CC BY-NC 4.0); none of them is in DAVIS-2017 val or in BADJA",
 }
-SETTINGS = ("updates", "batch", "others", "crop", "optimiser", "lr", "weight_decay", "warmup", "autocast", "queue",
+SETTINGS = ("updates", "batch", "weights", "others", "crop", "optimiser", "lr", "weight_decay", "warmup", "autocast", "queue",
             "key_momentum", "temperature", "radii", "reconstruction_weights", "local_weight", "global_weight")  # fmt: skip
 WHITENING = ("batch", "resize", "layers", "means", "directions", "power", "floor")
 BESIDE = ("batch", "crop", "side", "zoom", "turn", "temperature")
@@ -53,7 +53,7 @@ def card(
         "## Use",
         f"    corrbench run methods/{method}.py tasks/davis.py",
         "Loading is strict and checked by sha256. Reports call the method "
-        f"`{method}-small`. ResNet-18 up to its third stage, torchvision's parameter names; kernels stored as "
+        f"`{method}-{about['schedule']}`. ResNet-18 up to its third stage, torchvision's parameter names; kernels stored as "
         f"{about['stored']}, batch normalisation as float32; computed in float32.",
         f"`{name}.safetensors`: {size / 1e6:.1f} MB, sha256 `{sha256}`." + _difference(about),
         "## Licence",

@@ -15,7 +15,7 @@ ablations = {
     "ensemble of three seeds": {
         "training.1.autocast": "bfloat16",
         "training.3.weights": "stt-r18-small",
-        "training.3.updates": 1500,
+        "training.3.updates": 2500,
         "training.3.lr": 5e-5,
         "training.3.area": (0.12, 0.56),  # up to a whole frame's height, so pixels as they are too
         "training.3.warmup": 30,
