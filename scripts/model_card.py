@@ -18,8 +18,9 @@ FOLDERS = {
     "DAVIS-train-256": "1,912 frames of 27 sequences of DAVIS-2016's train list, 256 pixels high, without their annotation "
     "(CC BY-NC 4.0); none of them is in DAVIS-2017 val or in BADJA",
 }
-SETTINGS = ("updates", "batch", "weights", "others", "crop", "optimiser", "lr", "weight_decay", "warmup", "autocast", "queue",
-            "key_momentum", "temperature", "radii", "reconstruction_weights", "local_weight", "global_weight")  # fmt: skip
+SETTINGS = ("updates", "batch", "weights", "others", "joint", "crop", "optimiser", "lr", "weight_decay", "warmup",
+            "autocast", "queue", "key_momentum", "temperature", "radii", "reconstruction_weights", "local_weight",
+            "global_weight")  # fmt: skip
 WHITENING = ("batch", "resize", "layers", "means", "directions", "power", "floor")
 BESIDE = ("batch", "crop", "side", "zoom", "turn", "temperature")
 OURS = {  # stages that the paper does not have

@@ -1,18 +1,19 @@
 """What was tried with an ensemble: the shipped STT and two trainings with other seeds, taught to the shipped one.
 
     export CORRBENCH_DATA=/data
-    python scripts/tuning_frames.py scripts/stt_trials_ensemble.py --schedule small [--own-size]
-    corrbench ablate scripts/stt_trials_ensemble.py tasks/synthetic.py --schedule small --report reports/trials
+    python scripts/tuning_frames.py scripts/stt_trials_ensemble.py --schedule ensemble [--own-size]
+    corrbench run scripts/stt_trials_ensemble.py tasks/synthetic.py --schedule ensemble
 
-bf16 autocast in every step of these; half of the last one's pairs from moving photographs. About two hours of a core with
-bf16 matrix units. No evaluation video was looked at. The results: docs/stt.md.
+and the same with the schedule `joint`. bf16 autocast in every step of these; half of the last one's pairs from moving
+photographs. An hour and a half of two cores with bf16 matrix units. No evaluation video was looked at. The results:
+docs/stt.md.
 """
 
 _base_ = "../methods/stt.py"
 
-ablations = {
-    "_delete_": True,
-    "ensemble of three seeds": {
+schedules = {
+    "ensemble": {
+        "_base_": "small",
         "training.1.autocast": "bfloat16",
         "training.3.weights": "stt-r18-small",
         "training.3.updates": 2500,
@@ -29,4 +30,13 @@ ablations = {
             "times": [37, 1],  # 27 videos 37 times beside 1,000 photographs
         },
     },
+    # The ensemble's features joined and whitened together instead of the mean of their cosines.
+    "joint": {
+        "_base_": "ensemble",
+        "training.3.joint": 60,
+        "training.3.updates": 960,
+        "training.3.warmup": 90,
+    },
 }
+
+ablations = {"_delete_": True}

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from corrbench.registry import BACKBONES, DATASETS, STAGES, build
+from corrbench.training import distributed
 from corrbench.training.losses import ensemble_distillation
 from corrbench.training.pairs import PairFeed, halves
 from corrbench.training.stage import Batch, Stage, StageNetwork, start
+from corrbench.training.whitening import add_cells, whitening_map
 
 
 @STAGES.register_module()
@@ -24,6 +27,11 @@ class EnsembleDistillation(Stage):
     too where they are not cached; the zoo's checkpoint `weights`, if one is given, takes the place of this run's seed. For
     pairs of frames `gap` apart the ensemble's affinity of two cells is the mean of its networks' cosines; what is learnt is
     its softmax over cells at `temperature`, both ways (`losses.ensemble_distillation`).
+
+    With `joint` > 0 the ensemble is one network instead: its networks' unit features joined and whitened together (as the
+    stage `Whitening` does it, `power` and `floor` as there, as many directions as the student has). The first `joint`
+    updates gather that covariance, and their loss is given as 0.
+
     Batch normalisation keeps its running statistics, as in evaluation. `backbone` is the network as its weights leave the
     stage before, after `Whitening` a `Whitened` one.
 
@@ -40,6 +48,9 @@ class EnsembleDistillation(Stage):
     aspect: Sequence[float] = (1.0, 1.0)
     flip_share: float = 0.5
     temperature: float = 0.07
+    joint: int = 0
+    power: float = 0.75
+    floor: float = 1e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,6 +58,14 @@ class EnsembleDistillation(Stage):
             raise ValueError(
                 f"EnsembleDistillation: others {self.others} must be 1 or more, temperature {self.temperature} above 0"
             )
+        if not 0 <= self.joint < max(self.updates, 1):
+            raise ValueError(
+                f"EnsembleDistillation: joint {self.joint} must be from 0 to below updates, {self.updates}"
+            )
+
+    @classmethod
+    def idle(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset() if settings["joint"] else frozenset({"joint", "power", "floor"})
 
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> EnsembleNetwork:
         if self.weights is not None:
@@ -72,6 +91,11 @@ class EnsembleDistillation(Stage):
 class EnsembleNetwork(StageNetwork):
     """The student (`backbone`, the result) and the frozen networks of the ensemble, of which its start is the first."""
 
+    sums: torch.Tensor
+    seen: torch.Tensor
+    mean: torch.Tensor
+    matrix: torch.Tensor
+
     def __init__(self, stage: EnsembleDistillation, parent: dict[str, torch.Tensor], seed: int) -> None:
         super().__init__()
         self.stage, self.seed = stage, seed
@@ -83,6 +107,13 @@ class EnsembleNetwork(StageNetwork):
         """Add frozen networks with these weights to the ensemble."""
         for weights in teachers:
             self.ensemble.append(start(self.stage.backbone, dict(weights), self.seed).requires_grad_(False))
+        if self.stage.joint:
+            size = len(self.ensemble) * self.backbone.channels
+            # Sums over cells of (1, x) (1, x)^T, how many micro-batches they are of, and the map that is made of them.
+            self.register_buffer("sums", torch.zeros(1 + size, 1 + size, dtype=torch.float64))
+            self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("mean", torch.zeros(size))
+            self.register_buffer("matrix", torch.zeros(self.backbone.channels, size))
 
     def train(self, mode: bool = True) -> EnsembleNetwork:
         """Always in eval mode: running statistics stay as they were trained."""
@@ -92,7 +123,27 @@ class EnsembleNetwork(StageNetwork):
         """`{"ensemble": loss}`."""
         frames = batch["frames"].contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            taught = [halves(network(frames).float()) for network in self.ensemble]
+            maps = [network(frames).float() for network in self.ensemble]
+            with torch.autocast(frames.device.type, enabled=False):
+                if self.stage.joint and (joined := self._joint(maps)) is None:
+                    return {"ensemble": torch.zeros((), device=frames.device)}
+                taught = [halves(m) for m in (maps if not self.stage.joint else [joined])]
         student = halves(self.backbone(frames).float())
         with torch.autocast(frames.device.type, enabled=False):
             return {"ensemble": ensemble_distillation(*student, taught, self.stage.temperature)}
+
+    def _joint(self, maps: Sequence[torch.Tensor]) -> torch.Tensor | None:
+        """The ensemble's maps as one network's, or None while its covariance is still gathered."""
+        stage = self.stage
+        joined = torch.cat([F.normalize(m, dim=1) for m in maps], 1)
+        if int(self.seen) == stage.joint * stage.accumulate:
+            return torch.einsum("dc,bchw->bdhw", self.matrix, joined - self.mean[:, None, None])
+        add_cells(self.sums, joined.transpose(0, 1).flatten(1))
+        self.seen += 1
+        if int(self.seen) == stage.joint * stage.accumulate:
+            mean, matrix = whitening_map(
+                distributed.summed(self.sums), self.backbone.channels, stage.power, stage.floor
+            )
+            self.mean.copy_(mean)
+            self.matrix.copy_(matrix)
+        return None

@@ -130,22 +130,35 @@ class WhiteningNetwork(StageNetwork):
         """`{"directions": effective number of directions of the features so far}`, which is no loss."""
         for frame in batch["frames"]:
             features = self.backbone.joined(frame.contiguous(memory_format=torch.channels_last))
-            cells = F.pad(features[0].flatten(1).double(), (0, 0, 1, 0), value=1.0)
-            self.sums += cells @ cells.T
+            add_cells(self.sums, features[0].flatten(1))
         _, covariance = _moments(self.sums)
         return {"directions": (covariance.trace() ** 2 / (covariance**2).sum()).float()}
 
     @torch.no_grad()
     def finish(self) -> None:
         """Put the map in place."""
-        mean, covariance = _moments(distributed.summed(self.sums))
-        variances, directions = torch.linalg.eigh(covariance.cpu())
-        variances = variances.flip(0)[: self.backbone.channels].clamp(
-            min=float(variances[-1]) * self.stage.floor
+        stage = self.stage
+        mean, matrix = whitening_map(
+            distributed.summed(self.sums), self.backbone.channels, stage.power, stage.floor
         )
-        gains = (variances / variances.mean()) ** (-self.stage.power / 2)  # about 1, for half precision
-        matrix = gains[:, None] * directions.T.flip(0)[: self.backbone.channels]
-        self.backbone.set(mean.float(), matrix.to(mean.device).float())
+        self.backbone.set(mean.float(), matrix.float())
+
+
+def add_cells(sums: torch.Tensor, cells_CN: torch.Tensor) -> None:
+    """Add (1, x) (1, x)^T of every cell x to `sums` (1 + C, 1 + C)."""
+    ones = F.pad(cells_CN.to(sums.dtype), (0, 0, 1, 0), value=1.0)
+    sums += ones @ ones.T
+
+
+def whitening_map(
+    sums: torch.Tensor, directions: int, power: float, floor: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (C,) and matrix (directions, C) of the map `matrix @ (x - mean)`, from sums of (1, x) (1, x)^T."""
+    mean, covariance = _moments(sums)
+    variances, axes = torch.linalg.eigh(covariance.cpu())
+    variances = variances.flip(0)[:directions].clamp(min=float(variances[-1]) * floor)
+    gains = (variances / variances.mean()) ** (-power / 2)  # about 1, for half precision
+    return mean, (gains[:, None] * axes.T.flip(0)[:directions]).to(mean.device)
 
 
 def _moments(sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

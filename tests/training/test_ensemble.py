@@ -101,7 +101,47 @@ def test_training_moves_a_network_to_the_ensemble_and_keeps_its_running_statisti
         assert same == ("running" in name or "num_batches" in name), name
 
 
-def test_a_stopped_stage_goes_on_to_the_same_weights(stage: dict[str, Any], tmp_path: Path) -> None:
+def test_a_joint_ensemble_is_its_networks_unit_features_whitened_together(
+    stage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build(STAGES, stage | dict(updates=3, joint=2)).network(weights(0), 0)
+    network.learn_from([weights(1)])
+    batches = [torch.rand(4, 3, 48, 48, generator=torch.Generator().manual_seed(n)) for n in range(3)]
+    assert [float(network({"frames": frames})["ensemble"]) for frames in batches[:2]] == [0, 0]
+
+    def joined(frames: torch.Tensor) -> np.ndarray:
+        with torch.no_grad():
+            maps = [one(frames).transpose(0, 1).flatten(1).double().numpy() for one in network.ensemble]
+        return np.concatenate([m / np.linalg.norm(m, axis=0) for m in maps])
+
+    cells = np.concatenate([joined(frames) for frames in batches[:2]], 1)
+    variances, axes = np.linalg.eigh(np.cov(cells, bias=True))
+    largest = variances[::-1][:24].clip(variances[-1] * 1e-4)
+    whitened = (axes[:, ::-1][:, :24].T @ (joined(batches[2]) - cells.mean(1, keepdims=True))).reshape(
+        24, 4, -1
+    )
+    whitened *= largest[:, None, None] ** -0.375
+    unit = whitened / np.linalg.norm(whitened, axis=0)
+    taught: list[torch.Tensor] = []
+
+    def loss(query: Any, key: Any, teachers: Any, temperature: float) -> torch.Tensor:
+        (pair,) = teachers
+        taught.extend(torch.nn.functional.normalize(m.flatten(2), dim=1) for m in pair)
+        return ensemble_distillation(query, key, teachers, temperature)
+
+    monkeypatch.setattr("corrbench.training.ensemble.ensemble_distillation", loss)
+    assert float(network({"frames": batches[2]})["ensemble"].detach()) > 0
+    for pair in range(2):  # reference first
+        wanted = unit[:, 2 * pair + 1].T @ unit[:, 2 * pair]
+        np.testing.assert_allclose(taught[0][pair].T @ taught[1][pair], wanted, atol=2e-4)
+
+
+@pytest.mark.parametrize("joint", [0, 1])
+def test_a_stopped_stage_goes_on_to_the_same_weights(
+    stage: dict[str, Any], tmp_path: Path, joint: int
+) -> None:
+    stage |= dict(joint=joint)
+
     def stop(done: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
@@ -123,6 +163,8 @@ def test_what_cannot_be_an_ensemble_says_so(
         loop.train(build(STAGES, stage), tmp_path)
     with pytest.raises(ValueError, match="others 0 must be 1 or more"):
         build(STAGES, stage | dict(others=0))
+    with pytest.raises(ValueError, match="joint 3 must be from 0 to below updates, 3"):
+        build(STAGES, stage | dict(joint=3))
     alone = build(STAGES, temporal | dict(global_weight=0.0))
     with pytest.raises(NotImplementedError, match="TemporalNetwork has no use for other trainings' weights"):
         loop.train(alone, tmp_path, teachers=[weights(1)])
