@@ -175,6 +175,7 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         doc_tables.tuning_widths,
         partial(doc_tables.tuning_both_sizes, "third"),
         partial(doc_tables.tuning_both_sizes, "fourth"),
+        partial(doc_tables.tuning_both_sizes, "fifth"),
     ],
 }
 
