@@ -60,6 +60,23 @@ def compiled() -> list[str]:
     return lines
 
 
+def batches() -> list[str]:
+    """Seconds a frame of each backbone by how many frames go through it at once."""
+    found = result("batch_cpu")
+    sizes = [int(n) for n in next(iter(found["methods"].values()))["seconds a frame"]]
+    heads = [f"{n} at once" if n > 1 else "one frame" for n in sizes]
+    lines = [
+        f"| backbone | {' | '.join(heads)} | times, one instead of 4 |",
+        "|---|" + "---:|" * (len(sizes) + 1),
+    ]
+    for name, row in found["methods"].items():
+        seconds = row["seconds a frame"]
+        assert row["same features"] == sizes, name
+        cells = " | ".join(f"{seconds[str(n)]:.2f} s" for n in sizes)
+        lines.append(f"| {BACKBONES.get(name, name)} | {cells} | {seconds['4'] / seconds['1']:.2f} |")
+    return lines
+
+
 def trials(key: str, heading: str) -> list[str]:
     """J&F of the trials under `key` of stt_trials.json."""
     rows = [f"| {row['trial']} | {row['J&F-Mean']:.1f} |" for row in result("stt_trials")[key]]

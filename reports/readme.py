@@ -164,7 +164,12 @@ def readme() -> list[str]:
 # The parts of each file, in their order in it.
 PARTS: dict[Path, list[Callable[[], list[str]]]] = {
     ROOT / "README.md": [readme],
-    ROOT / "docs" / "performance.md": [performance, doc_tables.stages, doc_tables.compiled],
+    ROOT / "docs" / "performance.md": [
+        performance,
+        doc_tables.stages,
+        doc_tables.batches,
+        doc_tables.compiled,
+    ],
     ROOT / "docs" / "stt.md": [
         doc_tables.whitening,
         partial(doc_tables.trials, "trials", TRIALS),
