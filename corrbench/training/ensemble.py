@@ -125,9 +125,12 @@ class EnsembleNetwork(StageNetwork):
         with torch.no_grad():
             maps = [network(frames).float() for network in self.ensemble]
             with torch.autocast(frames.device.type, enabled=False):
-                if self.stage.joint and (joined := self._joint(maps)) is None:
-                    return {"ensemble": torch.zeros((), device=frames.device)}
-                taught = [halves(m) for m in (maps if not self.stage.joint else [joined])]
+                if self.stage.joint:
+                    joined = self._joint(maps)
+                    if joined is None:
+                        return {"ensemble": torch.zeros((), device=frames.device)}
+                    maps = [joined]
+                taught = [halves(m) for m in maps]
         student = halves(self.backbone(frames).float())
         with torch.autocast(frames.device.type, enabled=False):
             return {"ensemble": ensemble_distillation(*student, taught, self.stage.temperature)}
