@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from heading import heading
 from PIL import Image
 
-from corrbench import config, predictions, provenance, registry, run_weights
+from corrbench import api, predictions
 from corrbench.backbones.colour import to_input
 from corrbench.datasets.davis import DAVIS
 from corrbench.datasets.sequence import Sequence
@@ -40,7 +40,8 @@ from corrbench.propagation import Context, Window, native, neighbours, propagate
 from corrbench.protocol import Protocol, preset
 from corrbench.tasks.segmentation import VideoObjectSegmentation
 
-RESULT = Path(__file__).parent / "results" / "davis_stages_cpu.json"
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "davis_stages_cpu.json"
 STAGES = ("decoding", "features", "neighbours", "labels", "masks", "png", "scoring")
 Seconds = dict[str, float]
 
@@ -148,7 +149,7 @@ def table(record: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--method", default=str(Path(__file__).parents[1] / "methods" / "stt.py"))
+    parser.add_argument("--method", default=str(ROOT / "methods" / "stt.py"))
     parser.add_argument("--sequences", nargs="*", help="names; default: all that are there")
     parser.add_argument("--most", type=int, help="use the first so many frames of a sequence")
     parser.add_argument("--released-frames", type=int, default=3, help="frames a sequence in released form")
@@ -160,8 +161,8 @@ def main() -> None:
     if not data:
         parser.error("CORRBENCH_DATA is not set: it names the folder that holds DAVIS")
     torch.set_num_threads(given.threads)
-    method = _prepared(given.method, provenance.Numerics())
-    quick = _prepared(given.method, provenance.Numerics(compile=True)) if given.compile else None
+    method = _prepared(given.method)
+    quick = _prepared(given.method, compiled=True) if given.compile else None
     compiled: Seconds = {}
     protocol = preset("stt")
     native.available()  # built before anything is timed
@@ -205,11 +206,11 @@ def main() -> None:
         RESULT.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _prepared(file: str, numerics: provenance.Numerics) -> LabelPropagation:
-    """The method of `file`, with the weights that it names in the zoo, or none."""
-    method = registry.build(registry.METHODS, config.load(file, "method").data["method"])
-    method.prepare(numerics, run_weights.settle({}, method.needs_checkpoint, None, 0, {}))
-    return method
+def _prepared(file: str, compiled: bool = False) -> LabelPropagation:
+    """The method of `file` with the weights that a run would take, and the network that these are of."""
+    planned = api.plan(file, ROOT / "tasks" / "synthetic.py", device="cpu", compile=compiled)  # any task
+    planned.method.prepare(planned.numerics, planned.weights)
+    return planned.method
 
 
 if __name__ == "__main__":
