@@ -14,7 +14,7 @@ from corrbench.registry import BACKBONES, DATASETS, STAGES, build
 from corrbench.training import distributed
 from corrbench.training.losses import ensemble_distillation
 from corrbench.training.pairs import PairFeed, halves
-from corrbench.training.stage import Batch, Stage, StageNetwork, start
+from corrbench.training.stage import Batch, Stage, StageNetwork, load_given, start
 from corrbench.training.whitening import add_cells, whitening_map
 
 
@@ -68,18 +68,13 @@ class EnsembleDistillation(Stage):
         return frozenset() if settings["joint"] else frozenset({"joint", "power", "floor"})
 
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> EnsembleNetwork:
-        if self.weights is not None:
-            from corrbench import zoo
-
-            first = build(BACKBONES, self.backbone)
-            zoo.load(self.weights, first)
-            parent = first.state_dict()
-        if parent is None:
+        first = build(BACKBONES, self.backbone)
+        if not load_given(first, self.weights, parent):
             raise ValueError(
                 "EnsembleDistillation: there is nothing to start from; it needs a preceding stage of more than 0 updates, "
                 "or weights"
             )
-        return EnsembleNetwork(self, parent, seed)
+        return EnsembleNetwork(self, first.state_dict(), seed)
 
     def feed(self, seed: int, dataset: Any = None) -> PairFeed:
         return PairFeed(self, dataset or build(DATASETS, self.dataset), seed)

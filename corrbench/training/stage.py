@@ -128,6 +128,16 @@ def start(backbone: Mapping[str, Any], parent: dict[str, torch.Tensor] | None, s
     return network
 
 
+def load_given(backbone: nn.Module, weights: str | None, parent: dict[str, torch.Tensor] | None) -> bool:
+    """Load the zoo's checkpoint `weights`, else a preceding stage's; False where there is neither."""
+    if weights is not None:
+        from corrbench import zoo
+
+        zoo.load(weights, backbone)
+    load_backbone(backbone, parent if weights is None else None)
+    return weights is not None or parent is not None
+
+
 def load_backbone(backbone: nn.Module, weights: dict[str, torch.Tensor] | None) -> None:
     """Load a preceding stage's weights, strictly: every tensor that `backbone` has, of its shape."""
     if weights is None:

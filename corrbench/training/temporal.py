@@ -15,7 +15,7 @@ from corrbench.training import distributed
 from corrbench.training.inputs import drop_channel
 from corrbench.training.losses import global_distillation, local_distillation_parts, reconstruction
 from corrbench.training.pairs import PairFeed, halves
-from corrbench.training.stage import Batch, Part, Stage, StageNetwork, load_backbone, start
+from corrbench.training.stage import Batch, Part, Stage, StageNetwork, load_given, start
 
 
 @STAGES.register_module()
@@ -100,13 +100,7 @@ class Temporal(Stage):
             return None
         assert self.teacher is not None
         teacher = build(BACKBONES, self.teacher)
-        if self.teacher_weights is not None:
-            from corrbench import zoo
-
-            zoo.load(self.teacher_weights, teacher)
-        elif parent is not None:
-            load_backbone(teacher, parent)
-        else:
+        if not load_given(teacher, self.teacher_weights, parent):
             raise ValueError(
                 "Temporal: global distillation needs a trained teacher: a preceding stage of more than 0 updates, or "
                 "teacher_weights; or set global_weight to 0"

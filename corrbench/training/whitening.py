@@ -18,7 +18,7 @@ from corrbench.protocol import preset
 from corrbench.registry import BACKBONES, DATASETS, STAGES, build
 from corrbench.training import distributed, pixels
 from corrbench.training.schedule import generator, sample_numbers
-from corrbench.training.stage import Batch, Part, Stage, StageNetwork, load_backbone
+from corrbench.training.stage import Batch, Part, Stage, StageNetwork, load_given
 
 DUMMY = (480, 854)
 
@@ -107,13 +107,7 @@ class WhiteningNetwork(StageNetwork):
             },
         )  # fmt: skip
         plain = self.backbone.backbone.requires_grad_(False)
-        if stage.weights is not None:
-            from corrbench import zoo
-
-            zoo.load(stage.weights, plain)
-        elif parent is not None:
-            load_backbone(plain, dict(parent))
-        else:
+        if not load_given(plain, stage.weights, dict(parent) if parent is not None else None):
             raise ValueError(
                 "Whitening: there is nothing to whiten; it needs a preceding stage of more than 0 updates, or weights"
             )

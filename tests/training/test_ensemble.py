@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from corrbench import zoo
+from corrbench import config, zoo
 from corrbench.registry import BACKBONES, STAGES, build
 from corrbench.run_weights import network_of
 from corrbench.training import cache, loop
@@ -19,13 +19,8 @@ from corrbench.training.losses import ensemble_distillation
 
 PLAIN = dict(type="ResNet", width=8, stem_pool=None, strides=(1, 2, 2, 1), layer=3)
 WHITENED = dict(type="Whitened", backbone=PLAIN, layers=[2, 3], means=[3], directions=24)
-SHIPPED = dict(
-    type="Whitened",
-    backbone=dict(type="ResNet", depth=18, stem_pool=None, strides=(1, 2, 2, 1), layer=3),
-    layers=(2, 3),
-    means=(3, 7, 15, 31),
-    directions=512,
-)  # of the checkpoint stt-r18-small
+STT = Path(__file__).parents[2] / "methods" / "stt.py"
+SHIPPED = config.load(STT, "method").data["training"][3]["backbone"]  # of the checkpoint stt-r18-small
 
 
 @pytest.fixture
