@@ -29,6 +29,7 @@ from corrbench.datasets.roots import find_root
 from corrbench.datasets.sequence import Sequence
 from corrbench.methods import Clock
 from corrbench.metrics import davis
+from corrbench.training import cache
 
 TASK = Path(__file__).parents[1] / "tasks" / "synthetic.py"  # any: it says how masks are carried
 MASKS = Path(__file__).parent / "tuning_masks"
@@ -47,6 +48,11 @@ def main() -> int:
         "--own-size", action="store_true", help="frames as they are, 256 pixels high, with half the radius"
     )
     words.add_argument(
+        "--held-out",
+        action="store_true",
+        help="leave out sequences whose folders a variant's last stage names as its videos",
+    )
+    words.add_argument(
         "--save", type=Path, help="add the rows to this JSON file, by method, variant and size"
     )
     given = words.parse_args()
@@ -59,7 +65,13 @@ def main() -> int:
             variants += list(config.load(Path(method), "method").data.get("ablations", {}))
         for variant in variants:
             row = {"method": Path(method).stem, "variant": variant} | evaluate(
-                method, variant, given.schedule, given.seed, given.data, given.own_size
+                method,
+                variant,
+                given.schedule,
+                given.seed,
+                given.data,
+                own_size=given.own_size,
+                held_out=given.held_out,
             )
             rows.append(row)
             print(f"{row['method']}, {variant}: J&F {row['J&F-Mean']:.2f}", flush=True)
@@ -69,10 +81,18 @@ def main() -> int:
 
 
 def evaluate(
-    method: str, variant: str, schedule: str | None, seed: int, data: Path | None, own_size: bool = False
+    method: str,
+    variant: str,
+    schedule: str | None,
+    seed: int,
+    data: Path | None,
+    *,
+    own_size: bool = False,
+    held_out: bool = False,
 ) -> dict[str, Any]:
     """J&F in percent of one variant of a method: the mean over sequences of the mean over their labelled frames."""
-    changes = changes_of(config.load(Path(method), "method").data, variant)
+    file = config.load(Path(method), "method").data
+    changes = changes_of(file, variant)
     settings: dict[str, Any] = {"schedule": schedule, "seed": seed, "data": data, "changes": changes}
     planned = api.plan(method, TASK, **settings)
     if planned.to_train:
@@ -82,8 +102,14 @@ def evaluate(
     if own_size:
         protocol = protocol.replace(resize="native", radius=protocol.radius / 2)
     planned.method.prepare(planned.numerics, planned.weights)
+    seen: set[str] = set()
+    if held_out and schedule:
+        last = cache.plan(file, schedule=schedule, changes=changes, seed=seed, root=data, estimate=False)[-1]
+        seen = {Path(folder).name for folder in last.settings["dataset"].get("folders", [])}
     scores = {}
     for sequence in sequences(data):
+        if sequence.name in seen:
+            continue
         prediction = planned.method.predict(sequence, planned.task, protocol, Clock())
         labelled = [t for t, label in enumerate(sequence.labels) if label is not None]
         truth = np.stack([np.asarray(sequence.labels[t]) for t in labelled])
