@@ -115,7 +115,7 @@ def tuning_widths() -> list[str]:
 
 
 def tuning_both_sizes(round_: str) -> list[str]:
-    """A later round (`third`, `fourth`, `fifth`): other weights and other statistics, judged at both sizes."""
+    """A later round (`third` to `sixth`): other weights and other statistics, judged at both sizes."""
     numbers = [
         "training frames at 480",
         "training frames at own size",
@@ -130,7 +130,7 @@ def tuning_both_sizes(round_: str) -> list[str]:
 
 
 def whitening() -> list[str]:
-    """The shipped STT and MobileNetV2, with and without whitening, under the `stt` protocol."""
+    """The shipped STT before and after its chains and MobileNetV2, with and without whitening, under the `stt` protocol."""
     names = {
         "stt-small": ("STT, as shipped", ("davis10", "pose")),
         "stt-small ": ("STT, not whitened", ("contrast",)),

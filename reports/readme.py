@@ -181,6 +181,7 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         partial(doc_tables.tuning_both_sizes, "third"),
         partial(doc_tables.tuning_both_sizes, "fourth"),
         partial(doc_tables.tuning_both_sizes, "fifth"),
+        partial(doc_tables.tuning_both_sizes, "sixth"),
     ],
 }
 
