@@ -132,7 +132,8 @@ def tuning_both_sizes(round_: str) -> list[str]:
 def whitening() -> list[str]:
     """The shipped STT before and after its chains and MobileNetV2, with and without whitening, under the `stt` protocol."""
     names = {
-        "stt-small": ("STT, as shipped", ("davis10", "pose")),
+        "stt-chain": ("STT, as shipped: whitened, then taught with chains", ("davis10", "pose")),
+        "stt-small": ("STT, whitened (`stt-r18-small`)", ("davis10", "pose")),
         "stt-small ": ("STT, not whitened", ("contrast",)),
         "mobilenetv2": ("MobileNetV2, ImageNet-supervised", ("davis10", "pose")),
         "mobilenetv2_whitened-small": ("MobileNetV2, whitened alike", ("davis10", "pose")),

@@ -18,7 +18,8 @@ FOLDERS = {
     "DAVIS-train-256": "1,912 frames of 27 sequences of DAVIS-2016's train list, 256 pixels high, without their annotation "
     "(CC BY-NC 4.0); none of them is in DAVIS-2017 val or in BADJA",
 }
-SETTINGS = ("updates", "batch", "weights", "others", "joint", "crop", "optimiser", "lr", "weight_decay", "warmup",
+SETTINGS = ("updates", "batch", "weights", "others", "joint", "frames", "step", "gaps", "radius", "certain", "crop",
+            "optimiser", "lr", "weight_decay", "warmup",
             "autocast", "queue", "key_momentum", "temperature", "radii", "reconstruction_weights", "local_weight",
             "global_weight")  # fmt: skip
 WHITENING = ("batch", "resize", "layers", "means", "directions", "power", "floor")
@@ -28,6 +29,8 @@ OURS = {  # stages that the paper does not have
     "([docs/stt.md](../../docs/stt.md#whitening)).",
     "EnsembleDistillation": "EnsembleDistillation is ours, not the paper's: the affinities of trainings with several seeds, "
     "taught to this one network ([docs/stt.md](../../docs/stt.md#an-ensemble-taught-to-one-network)).",
+    "ChainDistillation": "ChainDistillation is ours, not the paper's: labels carried step by step through clips, taught to "
+    "the match from end to end ([docs/stt.md](../../docs/stt.md#chains-taught-to-a-direct-match)).",
 }
 
 
@@ -40,10 +43,11 @@ def card(
     method: str,
     records: Sequence[tuple[Record, str]],
     logs: Path,
+    default: bool = True,
 ) -> str:
     """The card as Markdown. `records` are runs of these weights with the addresses of their folders, may be none.
 
-    `logs` is the folder of the thinned training logs, beside the card.
+    `logs` is the folder of the thinned training logs, beside the card. `default`: `method` takes these weights by itself.
     """
     last = about["stages"][-1]
     parts = [
@@ -52,7 +56,8 @@ def card(
         "that the authors of STT released, were trained on a small part of what those were trained on, and no number "
         "of theirs is a reproduction of a published one.",
         "## Use",
-        f"    corrbench run methods/{method}.py tasks/davis.py",
+        f"    corrbench run methods/{method}.py tasks/davis.py"
+        + ("" if default else f" -o method.checkpoint={name}"),
         "Loading is strict and checked by sha256. Reports call the method "
         f"`{method}-{about['schedule']}`. ResNet-18 up to its third stage, torchvision's parameter names; kernels stored as "
         f"{about['stored']}, batch normalisation as float32; computed in float32.",
@@ -157,7 +162,16 @@ def _beside(stages: Sequence[Mapping[str, Any]]) -> list[str]:
         + ", ".join(f"{key} {inner[key]}" for key in BESIDE if inner.get(key) is not None)
         + " ([docs/stt.md](../../docs/stt.md#contrast-between-cells))."
         for stage, inner in found
-    ] + [sentence for kind, sentence in OURS.items() if any(stage["type"] == kind for stage in stages)]
+    ] + [
+        *(sentence for kind, sentence in OURS.items() if any(stage["type"] == kind for stage in stages)),
+        *(
+            "{0} starts from `{1}`, whose card ([{1}.md]({1}.md)) has the stages before it and their data.".format(
+                stage["type"], stage["settings"]["weights"]
+            )
+            for stage in stages
+            if stage["settings"].get("weights")
+        ),
+    ]
 
 
 def _data(about: Mapping[str, Any]) -> list[str]:
@@ -174,15 +188,15 @@ def _data(about: Mapping[str, Any]) -> list[str]:
             f"  * `{Path(folder).name}`: {FOLDERS.get(Path(folder).name, 'not described')}"
             for folder in named
         ]
-    whitened = any(stage["type"] == "Whitening" for stage in about["stages"])
+    chosen = any(stage["type"] in OURS for stage in about["stages"])
     return [
         *lines,
         "",
         "No label was used in training"
         + (
-            "; the settings of the whitening were chosen with masks drawn by hand on some training frames "
-            "([docs/stt.md](../../docs/stt.md#what-was-tried))"
-            if whitened
+            "; the settings of the stages that are not the paper's were chosen with masks drawn by hand on some "
+            "training frames ([docs/stt.md](../../docs/stt.md#what-was-tried))"
+            if chosen
             else ""
         )
         + ". The evaluation videos were not trained on.",

@@ -165,11 +165,14 @@ def write_logs(folder: Path, into: Path) -> list[Path]:
 
 
 def method_of(name: str) -> config.PluginFile:
-    """The method file that evaluates checkpoint `name`."""
+    """The method file that evaluates checkpoint `name`, else the one with a schedule that starts from it."""
     plugins.load_all()
-    for path in sorted((ROOT / "methods").glob("*.py")):
-        file = config.load(path)
+    files = [config.load(path) for path in sorted((ROOT / "methods").glob("*.py"))]
+    for file in files:
         if file.data.get("method", {}).get("checkpoint") == name:
+            return file
+    for file in files:
+        if any(name in schedule.values() for schedule in file.data.get("schedules", {}).values()):
             return file
     raise ValueError(
         f"no file in {ROOT / 'methods'} has checkpoint={name!r}, so nothing would use these weights"
@@ -265,10 +268,10 @@ def write_card(name: str, paths: Sequence[Path]) -> list[Path]:
     if paths:
         kept = model_card.fitting(record.find(*paths), found.sha256, about["stages"][-1]["sha256"])
         runs = [(run, model_card.address(run, ROOT, shipped.FOLDER)) for run in kept]
-    method = method_of(name).name
+    method = method_of(name)
     text = model_card.card(
-        name, zoo.entry(name).title, about, found.sha256, found.path.stat().st_size, method, runs,
-        found.path.parent / "logs",
+        name, zoo.entry(name).title, about, found.sha256, found.path.stat().st_size, method.name, runs,
+        found.path.parent / "logs", default=method.data["method"]["checkpoint"] == name,
     )  # fmt: skip
     path = found.path.with_suffix(".md")
     record.write_atomic(path, text.encode())

@@ -21,6 +21,7 @@ from corrbench.training import cache
 
 ROOT = Path(__file__).parents[1]
 NAME = "stt-r18-small"
+WITH = [f"method.checkpoint={NAME}"]  # methods/stt.py takes stt-r18-chain by itself
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_a_stage_becomes_a_small_file_that_is_used_by_name(
     with pytest.raises(
         ValueError, match=r"'stt-r18-small' .* has no stt-r18-small.safetensors there.*--schedule \(paper"
     ):
-        api.plan(ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis)
+        api.plan(ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis, overrides=WITH)
     folder = stages(tmp_path / "stages", network)
     (folder / "log.csv").write_text("update,lr\n" + "".join(f"{n},0.1\n" for n in range(1, 501)))
     weights, _, log, card = script.ship(str(folder), NAME, "float16", None, [])
@@ -148,7 +149,7 @@ def test_a_stage_becomes_a_small_file_that_is_used_by_name(
                   folder.name, "aaaaaaaaaaaa", "a processor", "No record was given"):  # fmt: skip
         assert words in text, words
 
-    planned = api.plan(ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis)
+    planned = api.plan(ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis, overrides=WITH)
     assert planned.signature.split("|")[2].startswith("stt-small@")
     assert "corrbench's own weights stt-r18-small, not the authors'" in planned.title
     trained = planned.weights.as_dict()["trained"]
@@ -260,6 +261,29 @@ def test_the_other_seeds_that_taught_a_network_are_in_the_card(
     assert script.identify([stages_of[-2], begun], NAME, method, None)["schedule"] == "begun"
 
 
+def test_a_stage_that_starts_from_shipped_weights_is_shipped_beside_them(
+    script: ModuleType, network: Whitened, tmp_path: Path, tiny_davis: Path
+) -> None:
+    first = script.ship(str(stages(tmp_path / "first", network)), NAME, "float16", None, [])[-1]
+    assert f"-o method.checkpoint={NAME}" in first.read_text()
+    folder = stages(tmp_path / "stages", network, schedule="chain", parent=None)
+    about = json.loads((folder / "stage.json").read_text())
+    assert about["type"] == "ChainDistillation"
+    weights, *_, card = script.ship(str(folder), "stt-r18-chain", "float16", None, [])
+    header = shipped.header(weights)
+    assert (header["schedule"], [stage["type"] for stage in header["stages"]]) == (
+        "chain",
+        ["ChainDistillation"],
+    )
+    text = card.read_text()
+    assert "method.checkpoint" not in text
+    assert f"ChainDistillation starts from `{NAME}`" in text
+    assert "ChainDistillation is ours" in text
+    planned = api.plan(ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis)
+    assert planned.signature.split("|")[2].startswith("stt-chain@")
+    assert planned.resolved["method"]["backbone"]["type"] == "Whitened"
+
+
 def test_the_card_takes_its_scores_from_records_of_these_weights(
     script: ModuleType, network: Whitened, tmp_path: Path, tiny_davis: Path
 ) -> None:
@@ -267,7 +291,8 @@ def test_the_card_takes_its_scores_from_records_of_these_weights(
 
     script.ship(str(stages(tmp_path / "stages", network)), NAME, "float16", None, [])
     planned = api.plan(
-        ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis, overrides=["protocol.resize=short 32"],
+        ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis,
+        overrides=[*WITH, "protocol.resize=short 32"],
         out=tmp_path / "runs", device="cpu",
     )  # fmt: skip
     assert planned.resolved["method"]["backbone"]["type"] == "Whitened"  # though methods/stt.py has a ResNet
