@@ -95,7 +95,8 @@ def variants(
     for name in dict.fromkeys(names):
         changes = given | changes_of(file.data, name)
         for number in range(seed, seed + counts.get(name, 1)):
-            why = _lacking(cache.variant(file.data, schedule, changes), fetch)
+            whole = cache.variant(file.data, schedule, changes)
+            why = _lacking(whole, fetch) or _idle(whole, changes_of(file.data, name))
             stages: tuple[StagePlan, ...] = ()
             if why is None:
                 stages = cache.plan(
@@ -118,6 +119,23 @@ def _lacking(data: Mapping[str, Any], fetch: bool) -> str | None:
             except zoo.CheckpointMissing as error:
                 return str(error)
     return None
+
+
+def _idle(data: Mapping[str, Any], changes: Mapping[str, Any]) -> str | None:
+    """The sentence about changes of stages whose place a checkpoint of the zoo has taken; None where there are none."""
+    from corrbench.training import cache
+
+    if not data.get("training"):
+        return None
+    stages = cache.chain(data)
+    first, settings = stages[cache.beginning([settings for _, settings in stages])]
+    names = [key for key in changes if key.startswith("training.") and int(key.split(".")[1]) < first]
+    if not settings.get("weights") or not names:
+        return None
+    return (
+        f"stage {first} starts from the checkpoint {settings['weights']}, so {names[0]} changes nothing; "
+        f"-o training.{first}.weights=None trains the stages before it"
+    )
 
 
 def describe(found: Sequence[Variant]) -> list[str]:

@@ -21,6 +21,8 @@ schedules = {  # whitened as it is evaluated
         "training.2.backbone.strides": (1, 1, 1, 1),
         "training.3.backbone.backbone.stem_pool": "mean",
         "training.3.backbone.backbone.strides": (1, 1, 1, 1),
+        "training.4.backbone.backbone.stem_pool": "mean",
+        "training.4.backbone.backbone.strides": (1, 1, 1, 1),
     },
 }
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from corrbench import config
-from corrbench.ablation import FULL, changes_of
+from corrbench.ablation import FULL, changes_of, variants
 from corrbench.registry import STAGES, build
 from corrbench.training import cache
 
@@ -67,6 +67,27 @@ def test_every_ablation_changes_what_is_trained(root: Path) -> None:
     assert len(set(last.values())) == len(last)
 
 
+def test_ablations_of_what_a_checkpoint_replaces_are_left_out(root: Path) -> None:
+    settings: dict[str, Any] = {"schedule": "chain", "data": root, "estimate": False, "fetch": False}
+    full, *others = variants(METHODS / "stt.py", **settings)
+    assert [stage.type for stage in full.stages] == ["ChainDistillation"]
+    assert full.skipped is None
+    assert all(one.skipped and not one.stages for one in others)
+    why = {one.name: one.skipped for one in others}["one level"]
+    assert why == (
+        "stage 4 starts from the checkpoint stt-r18-small, so training.1.reconstruction_weights changes nothing; "
+        "-o training.4.weights=None trains the stages before it"
+    )
+    whole = variants(METHODS / "stt.py", overrides=["training.4.weights=None"], **settings)
+    assert [stage.type for stage in whole[0].stages] == [
+        "Spatial",
+        "Temporal",
+        "Whitening",
+        "ChainDistillation",
+    ]
+    assert all(one.skipped is None for one in whole if one.name != "supervised teacher")
+
+
 def test_spatial_only_is_evaluated_as_its_own_method_is() -> None:
     changed = config.override(data("stt"), changes_of(data("stt"), "spatial step only"))["method"]
     assert changed["backbone"] == data("stt_spatial")["method"]["backbone"] | {"strides": [1, 2, 1, 1]}
@@ -74,19 +95,20 @@ def test_spatial_only_is_evaluated_as_its_own_method_is() -> None:
 
 
 def test_settings_of_the_paper_are_in_the_file() -> None:
-    spatial, temporal, whitening, ensemble = data("stt")["training"]
-    assert whitening["updates"] == ensemble["updates"] == 0
+    spatial, temporal, *ours = data("stt")["training"]
+    assert [stage["updates"] for stage in ours] == [0, 0, 0]
     assert (spatial["queue"], spatial["temperature"], spatial["key_momentum"]) == (65536, 0.2, 0.999)
     assert (temporal["local_weight"], temporal["global_weight"], temporal["radii"]) == (1000.0, 50.0, (12, 6))
     assert temporal["updates"] == round(800 * 3471 / 64)
 
 
-def test_whitening_and_ensemble_of_stt_are_of_one_network_under_every_ablation() -> None:
+def test_whitening_ensemble_and_chains_of_stt_are_of_one_network_under_every_ablation() -> None:
     for name in ("stt", "stt_s4"):
         file = data(name)
         for variant in ({}, *file["ablations"].values(), *file["schedules"].values()):
             changed = config.override(file, variant)
-            whitening, ensemble = changed["training"][2:]
+            whitening, *later = changed["training"][2:]
             same = {key: whitening[key] for key in ("backbone", "layers", "means", "directions")}
-            assert ensemble["backbone"] == {"type": "Whitened"} | same
-            assert ensemble["colour"] == whitening["colour"]
+            for stage in later:
+                assert stage["backbone"] == {"type": "Whitened"} | same
+                assert stage["colour"] == whitening["colour"]
