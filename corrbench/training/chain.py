@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from corrbench.backbones.colour import to_input
 from corrbench.propagation import carry
 from corrbench.protocol import preset
 from corrbench.registry import BACKBONES, DATASETS, STAGES, build
 from corrbench.training import pixels
+from corrbench.training.inputs import as_evaluated
 from corrbench.training.losses import chain_distillation, chain_targets
 from corrbench.training.schedule import generator, sample_numbers
-from corrbench.training.stage import Batch, Part, Stage, StageNetwork, load_given
+from corrbench.training.stage import Batch, EvalNetwork, Part, Stage, load_needed
 
 DUMMY = (256, 456)
 
@@ -81,7 +81,6 @@ class ChainFeed:
     def __init__(self, stage: ChainDistillation, dataset: Any, seed: int) -> None:
         self.stage, self.dataset, self.seed = stage, dataset, seed
         self.pixels = pixels.shared(dataset)
-        self.input_size = preset("stt").replace(resize=stage.resize).input_size
 
     def fetch(self, part: Part) -> Batch:
         """This process's clips, uint8 (frames, h, w, 3) each."""
@@ -92,10 +91,7 @@ class ChainFeed:
         for row in range(part.start, part.stop):
             when, mirrored = drawn[row]
             images = self.pixels.get(self._frames(numbers[row], when))
-            if len({image.shape for image in images}) > 1:
-                raise ValueError(
-                    f"{self.dataset.name}: video {numbers[row]} changes its frame size; remove it"
-                )
+            pixels.check_one_size(images, self.dataset.name, numbers[row])
             clip = torch.stack([torch.from_numpy(image) for image in images])
             clips.append(clip.flip(2) if mirrored < self.stage.flip_share else clip)
         return {"clips": clips}
@@ -114,17 +110,13 @@ class ChainFeed:
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
         """Network inputs (frames, 3, H, W) each, made on the device as the evaluation makes them."""
-        clips = [
-            to_input(clip, self.stage.colour, device=device, size=self.input_size(tuple(clip.shape[1:3])))
-            for clip in batch["clips"]
-        ]
-        return {"clips": clips}
+        return {"clips": as_evaluated(batch["clips"], self.stage.colour, self.stage.resize, device)}
 
 
-class ChainNetwork(StageNetwork):
+class ChainNetwork(EvalNetwork):
     """The network (`backbone`, the result), of which the map alone is trained, and the map as it came."""
 
-    def __init__(self, stage: ChainDistillation, parent: Mapping[str, torch.Tensor] | None) -> None:
+    def __init__(self, stage: ChainDistillation, parent: dict[str, torch.Tensor] | None) -> None:
         super().__init__()
         self.stage, self.protocol = stage, preset("stt").replace(radius=stage.radius)
         self.backbone = build(BACKBONES, stage.backbone)
@@ -132,17 +124,9 @@ class ChainNetwork(StageNetwork):
             raise ValueError(
                 f"ChainDistillation: {stage.backbone['type']} has no map to train; backbone must be a Whitened one"
             )
-        if not load_given(self.backbone, stage.weights, dict(parent) if parent is not None else None):
-            raise ValueError(
-                "ChainDistillation: there is nothing to start from; it needs a preceding stage of more than 0 updates, "
-                "or weights"
-            )
+        load_needed(stage, self.backbone, parent)
         self.teacher = copy.deepcopy(self.backbone.whitening).requires_grad_(False)
         self.backbone.backbone.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> ChainNetwork:
-        """Always in eval mode: running statistics stay as they were trained."""
-        return super().train(False)
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """`{"chain": loss}`, the mean over clips and gaps."""

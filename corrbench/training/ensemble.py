@@ -14,7 +14,7 @@ from corrbench.registry import BACKBONES, DATASETS, STAGES, build
 from corrbench.training import distributed
 from corrbench.training.losses import ensemble_distillation
 from corrbench.training.pairs import PairFeed, halves
-from corrbench.training.stage import Batch, Stage, StageNetwork, load_given, start
+from corrbench.training.stage import Batch, EvalNetwork, Stage, load_needed, start
 from corrbench.training.whitening import add_cells, whitening_map
 
 
@@ -69,11 +69,7 @@ class EnsembleDistillation(Stage):
 
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> EnsembleNetwork:
         first = build(BACKBONES, self.backbone)
-        if not load_given(first, self.weights, parent):
-            raise ValueError(
-                "EnsembleDistillation: there is nothing to start from; it needs a preceding stage of more than 0 updates, "
-                "or weights"
-            )
+        load_needed(self, first, parent)
         return EnsembleNetwork(self, first.state_dict(), seed)
 
     def feed(self, seed: int, dataset: Any = None) -> PairFeed:
@@ -83,7 +79,7 @@ class EnsembleDistillation(Stage):
         return {"frames": torch.rand(2 * samples, 3, self.crop, self.crop)}
 
 
-class EnsembleNetwork(StageNetwork):
+class EnsembleNetwork(EvalNetwork):
     """The student (`backbone`, the result) and the frozen networks of the ensemble, of which its start is the first."""
 
     sums: torch.Tensor
@@ -109,10 +105,6 @@ class EnsembleNetwork(StageNetwork):
             self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
             self.register_buffer("mean", torch.zeros(size))
             self.register_buffer("matrix", torch.zeros(self.backbone.channels, size))
-
-    def train(self, mode: bool = True) -> EnsembleNetwork:
-        """Always in eval mode: running statistics stay as they were trained."""
-        return super().train(False)
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """`{"ensemble": loss}`."""

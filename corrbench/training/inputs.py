@@ -1,8 +1,26 @@
-"""The student's input: colour dropout (after MAST: Lai, Lu & Xie, CVPR 2020; weights as in STT's released code)."""
+"""Inputs of networks in training: frames as an evaluation has them, and colour dropout.
+
+Colour dropout is after MAST (Lai, Lu & Xie, CVPR 2020), with weights as in STT's released code.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+
+from corrbench.backbones.colour import to_input
+from corrbench.protocol import preset
+
+
+def as_evaluated(
+    frames: Sequence[torch.Tensor], colour: str, resize: str, device: torch.device
+) -> list[torch.Tensor]:
+    """Network inputs (B, 3, H, W) of uint8 frames (B, h, w, 3) of any sizes, resized as a protocol's `resize` has it."""
+    size = preset("stt").replace(resize=resize).input_size
+    return [
+        to_input(some, colour, device=device, size=size((some.shape[1], some.shape[2]))) for some in frames
+    ]
 
 
 def drop_channel(frames_B3HW: torch.Tensor, channel: int) -> torch.Tensor:

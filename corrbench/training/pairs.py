@@ -38,10 +38,7 @@ class PairFeed:
         images = self.pixels.get([key for row in rows for key in self._frames(numbers[row], when[row])])
         boxes = []
         for row, reference, target in zip(rows, images[0::2], images[1::2], strict=True):
-            if reference.shape != target.shape:
-                raise ValueError(
-                    f"{self.dataset.name}: video {numbers[row]} changes its frame size; remove it"
-                )
+            pixels.check_one_size((reference, target), self.dataset.name, numbers[row])
             boxes.append(augment.random_box(reference.shape[:2], uniform[row], stage.area, stage.aspect))
         crops, sizes = pixels.cut(images, [box for box in boxes for _ in range(2)])
         flips = flip[part.start : part.stop].repeat_interleave(2)

@@ -54,6 +54,12 @@ def shared(dataset: object) -> Pixels:
     return Pixels(dataset.read)  # type: ignore[attr-defined]
 
 
+def check_one_size(images: Sequence[np.ndarray], name: str, video: int) -> None:
+    """`ValueError` that names the data set and the video unless all of its frames have one size."""
+    if len({image.shape for image in images}) > 1:
+        raise ValueError(f"{name}: video {video} changes its frame size; remove it")
+
+
 def cut(images: Sequence[np.ndarray], boxes: Sequence[Box]) -> tuple[torch.Tensor, torch.Tensor]:
     """uint8 (B, 3, H, W), the crops padded with zeros to the largest, and their sizes (B, 2)."""
     height, width = max(box[2] for box in boxes), max(box[3] for box in boxes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -40,6 +40,14 @@ class StageNetwork(nn.Module):
 
     def finish(self) -> None:
         """Called once after the last update, in every process."""
+
+
+class EvalNetwork(StageNetwork):
+    """One whose normalisation stays as it was trained: running statistics are used and not moved."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Always in eval mode."""
+        return super().train(False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +144,17 @@ def load_given(backbone: nn.Module, weights: str | None, parent: dict[str, torch
         zoo.load(weights, backbone)
     load_backbone(backbone, parent if weights is None else None)
     return weights is not None or parent is not None
+
+
+def load_needed(
+    stage: Any, backbone: nn.Module, parent: dict[str, torch.Tensor] | None, purpose: str = "start from"
+) -> None:
+    """`load_given` with the `weights` of `stage`, which has no use for a random network; `ValueError` without any."""
+    if not load_given(backbone, stage.weights, parent):
+        raise ValueError(
+            f"{type(stage).__name__}: there is nothing to {purpose}; it needs a preceding stage of more than 0 updates, "
+            "or weights"
+        )
 
 
 def load_backbone(backbone: nn.Module, weights: dict[str, torch.Tensor] | None) -> None:

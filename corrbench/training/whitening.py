@@ -6,19 +6,18 @@ unrelated cells are high. The stage looks at unlabelled frames at the size of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from corrbench.backbones.colour import to_input
-from corrbench.protocol import preset
 from corrbench.registry import BACKBONES, DATASETS, STAGES, build
 from corrbench.training import distributed, pixels
+from corrbench.training.inputs import as_evaluated
 from corrbench.training.schedule import generator, sample_numbers
-from corrbench.training.stage import Batch, Part, Stage, StageNetwork, load_given
+from corrbench.training.stage import Batch, EvalNetwork, Part, Stage, load_needed
 
 DUMMY = (480, 854)
 
@@ -69,7 +68,6 @@ class WhiteningFeed:
     def __init__(self, stage: Whitening, dataset: Any, seed: int) -> None:
         self.stage, self.dataset, self.seed = stage, dataset, seed
         self.pixels = pixels.shared(dataset)
-        self.input_size = preset("stt").replace(resize=stage.resize).input_size
 
     def fetch(self, part: Part) -> Batch:
         """This process's frames, of any sizes."""
@@ -84,19 +82,15 @@ class WhiteningFeed:
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
         """Network inputs (1, 3, H, W), made on the device as the evaluation makes them."""
-        frames = [
-            to_input(frame, self.stage.colour, device=device, size=self.input_size(tuple(frame.shape[1:3])))
-            for frame in batch["frames"]
-        ]
-        return {"frames": frames}
+        return {"frames": as_evaluated(batch["frames"], self.stage.colour, self.stage.resize, device)}
 
 
-class WhiteningNetwork(StageNetwork):
+class WhiteningNetwork(EvalNetwork):
     """The whitened network (`backbone`, the result) and the sums that its map is made of when all frames were seen."""
 
     sums: torch.Tensor
 
-    def __init__(self, stage: Whitening, parent: Mapping[str, torch.Tensor] | None) -> None:
+    def __init__(self, stage: Whitening, parent: dict[str, torch.Tensor] | None) -> None:
         super().__init__()
         self.stage = stage
         self.backbone = build(
@@ -107,17 +101,10 @@ class WhiteningNetwork(StageNetwork):
             },
         )  # fmt: skip
         plain = self.backbone.backbone.requires_grad_(False)
-        if not load_given(plain, stage.weights, dict(parent) if parent is not None else None):
-            raise ValueError(
-                "Whitening: there is nothing to whiten; it needs a preceding stage of more than 0 updates, or weights"
-            )
+        load_needed(stage, plain, parent, "whiten")
         size = self.backbone.whitening.in_channels
         # Sums over cells of (1, x) (1, x)^T.
         self.register_buffer("sums", torch.zeros(1 + size, 1 + size, dtype=torch.float64))
-
-    def train(self, mode: bool = True) -> WhiteningNetwork:
-        """Always in eval mode: running statistics stay as they were trained."""
-        return super().train(False)
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
