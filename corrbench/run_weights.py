@@ -113,7 +113,7 @@ def _joined(stage: Mapping[str, Any]) -> dict[str, Any]:
     settings = stage.get("settings", stage)
     backbone = settings.get("backbone", {})
     holder = backbone if backbone.get("type") == "Whitened" else settings
-    return {key: holder[key] for key in ("layers", "means", "directions") if key in holder}
+    return {key: holder[key] for key in ("layers", "means", "directions", "dropped") if key in holder}
 
 
 def training_kept(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -175,6 +175,17 @@ schedules = {
         "training.4.updates": 240,
         "training.4.warmup": 15,
     },
+    # The network of `stt-r18-small` as its second step was trained, without a or without b: both passes joined, whitened
+    # anew, and taught with chains (docs/stt.md). Two CPU cores, half an hour.
+    "dropped": {
+        "_base_": "small",
+        "training.2.weights": "stt-r18-small",
+        "training.2.dropped": (1, 2),
+        "training.4.backbone.dropped": (1, 2),
+        "training.4.updates": 240,
+        "training.4.warmup": 15,
+        "training.4.autocast": "bfloat16",
+    },
     # `small` with 80 updates of the second step, for tables of many variants; evaluated at half the size and radius.
     "brief": {
         "_base_": "small",

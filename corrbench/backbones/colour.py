@@ -58,6 +58,16 @@ def to_input(
     return conversion(planes.contiguous())
 
 
+def drop_channel(frames_B3HW: torch.Tensor, channel: int) -> torch.Tensor:
+    """A copy with `channel` zero and the two others multiplied by 1.5, so that the input's expected sum is kept.
+
+    Colour dropout after MAST (Lai, Lu & Xie, CVPR 2020), with weights as in STT's released code.
+    """
+    dropped = frames_B3HW * 1.5
+    dropped[:, channel] = 0
+    return dropped
+
+
 def resize_bilinear(planes_BCHW: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """uint8 (B, C, h, w) to uint8 (B, C, H, W): bilinear, half-pixel centres, no anti-aliasing, rounded."""
     resized = F.interpolate(

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from corrbench.backbones.colour import drop_channel
 from corrbench.registry import BACKBONES, build
 
 
@@ -18,8 +19,10 @@ class Whitened(nn.Module):
 
     x is the backbone's output, or the outputs of its stages `layers`, finest first, each averaged down to the grid of the
     last one (hypercolumns: Hariharan et al., CVPR 2015); then, for each odd width in `means`, the mean of the last output
-    over so many cells across and down, of those that lie on the map. W keeps `directions` of them (None: all). W and m come
-    from unlabelled frames (the stage `Whitening`, `training/whitening.py`; Jégou & Chum, Negative evidences and
+    over so many cells across and down, of those that lie on the map. With `dropped`, channels of the input, x joins all
+    that of one pass for each of them, which does without it: so STT's second step is trained, which sees one of a and b at
+    a time (colour dropout), and not both as a plain pass does. W keeps `directions` of them (None: all). W and m come from
+    unlabelled frames (the stage `Whitening`, `training/whitening.py`; Jégou & Chum, Negative evidences and
     co-occurences in image retrieval: the benefit of PCA and whitening, ECCV 2012); without weights W takes the first
     `directions` of x and m is 0. `stride` is the backbone's; `channels` is `directions`; features may be negative.
     """
@@ -30,12 +33,17 @@ class Whitened(nn.Module):
         layers: Sequence[int] | None = None,
         means: Sequence[int] = (),
         directions: int | None = None,
+        dropped: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.backbone = build(BACKBONES, backbone)
-        self.layers, self.means = tuple(layers or ()), tuple(means)
+        self.layers, self.means, self.dropped = tuple(layers or ()), tuple(means), tuple(dropped)
         if any(width < 1 or width % 2 == 0 for width in self.means):
             raise ValueError(f"Whitened: means {list(self.means)} must be odd numbers of cells")
+        if any(channel not in (0, 1, 2) for channel in self.dropped):
+            raise ValueError(
+                f"Whitened: dropped {list(self.dropped)} must be channels of the input: 0, 1 or 2"
+            )
         if self.layers and not hasattr(self.backbone, "forward_layers"):
             raise ValueError(f"Whitened: {backbone['type']} has no stages to choose from; leave layers out")
         self.stride, self.multiple = self.backbone.stride, getattr(self.backbone, "multiple", 1)
@@ -56,6 +64,12 @@ class Whitened(nn.Module):
 
     def joined(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """The features before the linear map: (B, J, ceil(H / stride), ceil(W / stride))."""
+        if not self.dropped:
+            return self._joined(x_BCHW)
+        return torch.cat([self._joined(drop_channel(x_BCHW, channel)) for channel in self.dropped], 1)
+
+    def _joined(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """What one pass gives to them."""
         maps = self.backbone.forward_layers(x_BCHW, self.layers) if self.layers else [self.backbone(x_BCHW)]
         last = maps[-1]
         parts = [_averaged_down(m, round(m.shape[2] / last.shape[2])) for m in maps]

@@ -1,7 +1,4 @@
-"""Inputs of networks in training: frames as an evaluation has them, and colour dropout.
-
-Colour dropout is after MAST (Lai, Lu & Xie, CVPR 2020), with weights as in STT's released code.
-"""
+"""Inputs of networks in training: frames as an evaluation has them."""
 
 from __future__ import annotations
 
@@ -21,10 +18,3 @@ def as_evaluated(
     return [
         to_input(some, colour, device=device, size=size((some.shape[1], some.shape[2]))) for some in frames
     ]
-
-
-def drop_channel(frames_B3HW: torch.Tensor, channel: int) -> torch.Tensor:
-    """A copy with `channel` zero and the two others multiplied by 1.5, so that the input's expected sum is kept."""
-    dropped = frames_B3HW * 1.5
-    dropped[:, channel] = 0
-    return dropped

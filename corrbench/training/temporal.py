@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from corrbench.backbones.colour import to_input
+from corrbench.backbones.colour import drop_channel, to_input
 from corrbench.registry import BACKBONES, DATASETS, STAGES, build
 from corrbench.training import distributed
-from corrbench.training.inputs import drop_channel
 from corrbench.training.losses import global_distillation, local_distillation_parts, reconstruction
 from corrbench.training.pairs import PairFeed, halves
 from corrbench.training.stage import Batch, Part, Stage, StageNetwork, load_given, start

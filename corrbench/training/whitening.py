@@ -6,14 +6,16 @@ unrelated cells are high. The stage looks at unlabelled frames at the size of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from corrbench import shipped, zoo
 from corrbench.registry import BACKBONES, DATASETS, STAGES, build
+from corrbench.run_weights import network_of
 from corrbench.training import distributed, pixels
 from corrbench.training.inputs import as_evaluated
 from corrbench.training.schedule import generator, sample_numbers
@@ -28,9 +30,9 @@ class Whitening(Stage):
     """Mean m and covariance C of the cells' features x over `updates * batch` frames; the result is C^(-power/2) (x - m).
 
     `backbone` is the network that is evaluated, with the weights of the stage before, or with those of the zoo's checkpoint
-    `weights`; the stage's result is a `Whitened` one, with its `layers`, `means` and `directions`, those of most variance.
-    `power` 1 whitens wholly, 0 only centres. Variances below `floor` of the largest count as that. Frames are resized as
-    a protocol's `resize` has it. Nothing here has a learning rate.
+    `weights` (before its own map, if it has one); the stage's result is a `Whitened` one, with its `layers`, `means`,
+    `dropped` and `directions`, those of most variance. `power` 1 whitens wholly, 0 only centres. Variances below `floor` of
+    the largest count as that. Frames are resized as a protocol's `resize` has it. Nothing here has a learning rate.
 
     Jégou & Chum, ECCV 2012 (power 1).
     """
@@ -43,6 +45,7 @@ class Whitening(Stage):
     layers: Sequence[int] | None = None
     means: Sequence[int] = ()
     directions: int | None = None
+    dropped: Sequence[int] = ()
     weights: str | None = None
 
     def __post_init__(self) -> None:
@@ -51,6 +54,10 @@ class Whitening(Stage):
             raise ValueError(
                 f"Whitening: power {self.power} must be from 0 to 1, and floor {self.floor} between them"
             )
+
+    @classmethod
+    def idle(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset() if settings["dropped"] else frozenset({"dropped"})
 
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> WhiteningNetwork:
         return WhiteningNetwork(self, parent)
@@ -97,11 +104,11 @@ class WhiteningNetwork(EvalNetwork):
             BACKBONES,
             {
                 "type": "Whitened", "backbone": stage.backbone,
-                "layers": stage.layers, "means": stage.means, "directions": stage.directions,
+                "layers": stage.layers, "means": stage.means, "directions": stage.directions, "dropped": stage.dropped,
             },
         )  # fmt: skip
         plain = self.backbone.backbone.requires_grad_(False)
-        load_needed(stage, plain, parent, "whiten")
+        _load(stage, plain, parent)
         size = self.backbone.whitening.in_channels
         # Sums over cells of (1, x) (1, x)^T.
         self.register_buffer("sums", torch.zeros(1 + size, 1 + size, dtype=torch.float64))
@@ -123,6 +130,17 @@ class WhiteningNetwork(EvalNetwork):
             distributed.summed(self.sums), self.backbone.channels, stage.power, stage.floor
         )
         self.backbone.set(mean.float(), matrix.float())
+
+
+def _load(stage: Whitening, plain: Any, parent: dict[str, torch.Tensor] | None) -> None:
+    """The weights to whiten into `plain`; of a shipped checkpoint with a map of its own, those before the map."""
+    known = zoo.entry(stage.weights) if stage.weights is not None else None
+    if known is None or not known.shipped:
+        return load_needed(stage, plain, parent, "whiten")
+    found = zoo.locate(known.name)
+    whole = build(BACKBONES, network_of(shipped.header(found.path)["stages"], stage.backbone))
+    zoo.load_into(whole, known.name, found.path)
+    plain.load_state_dict(getattr(whole, "backbone", whole).state_dict())
 
 
 def add_cells(sums: torch.Tensor, cells_CN: torch.Tensor) -> None:

@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import dense
 
-from corrbench.training.inputs import drop_channel
+from corrbench.backbones.colour import drop_channel
 from corrbench.training.losses import (
     carry_channel,
     global_distillation,
