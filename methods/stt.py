@@ -181,6 +181,7 @@ schedules = {
         "_base_": "small",
         "training.2.weights": "stt-r18-small",
         "training.2.dropped": (1, 2),
+        "training.3.backbone.dropped": (1, 2),
         "training.4.backbone.dropped": (1, 2),
         "training.4.updates": 240,
         "training.4.warmup": 15,

@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from corrbench import config, zoo
 from corrbench.registry import BACKBONES, STAGES, build
 from corrbench.run_weights import network_of
 from corrbench.training import loop
 from corrbench.training.checkpoint import load_weights
 from corrbench.training.stage import Part
+from corrbench.training.whitening import Whitening
 
+STT = Path(__file__).parents[2] / "methods" / "stt.py"
 CPU = torch.device("cpu")
 NETWORK = dict(type="ResNet", width=8, stem_pool=None, strides=(1, 2, 2, 1), layer=2)
 
@@ -164,7 +168,51 @@ def test_the_directions_of_most_variance_are_kept(whitening: dict[str, Any], tmp
     torch.testing.assert_close(few / few[-1], whole[-6:] / whole[-1], rtol=5e-3, atol=0)
 
 
+def test_passes_without_a_channel_are_joined() -> None:
+    network = whitened(
+        backbone=NETWORK | {"layer": 3}, layers=(2, 3), means=(3,), dropped=(1, 2), directions=40
+    )
+    plain = whitened(backbone=NETWORK | {"layer": 3}, layers=(2, 3), means=(3,))
+    plain.backbone.load_state_dict(network.backbone.state_dict())
+    image = torch.rand(2, 3, 40, 56)
+    without_a, without_b = 1.5 * image, 1.5 * image
+    without_a[:, 1] = 0
+    without_b[:, 2] = 0
+    with torch.inference_mode():
+        joined = network.joined(image)
+        torch.testing.assert_close(
+            joined, torch.cat([plain.joined(without_a), plain.joined(without_b)], 1), rtol=0, atol=0
+        )
+        torch.testing.assert_close(network(image), joined[:, :40])
+    assert network.whitening.in_channels == 2 * plain.whitening.in_channels
+
+
+def test_a_shipped_network_is_whitened_anew_with_other_settings(
+    whitening: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its own map is left behind."""
+    how = dict(layers=(2, 3), means=(3,), directions=64, dropped=(1, 2))
+    plain = config.load(STT, "method").data["method"]["backbone"]
+    settings = whitening | how | dict(backbone=plain, weights="stt-r18-small", updates=2, batch=1)
+    loop.train(build(STAGES, settings), tmp_path, parent=None)
+    found = load_weights(tmp_path / "weights.safetensors")
+    shipped = zoo.locate("stt-r18-small").path
+    before = {k: v.float() for k, v in load_file(shipped).items() if k.startswith("backbone.")}
+    assert before
+    for key, tensor in before.items():
+        assert torch.equal(found[key], tensor), key
+    build(BACKBONES, network_of([{"type": "Whitening", "settings": settings}], plain)).load_state_dict(found)
+    assert found["whitening.weight"].shape == (64, 2 * (128 + 256 + 256), 1, 1)
+
+
+def test_no_dropped_channel_is_no_part_of_the_digest() -> None:
+    assert Whitening.idle({"dropped": []}) == {"dropped"}
+    assert not Whitening.idle({"dropped": [1, 2]})
+
+
 def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"dropped \[3\] must be channels of the input"):
+        whitened(dropped=(3,))
     with pytest.raises(ValueError, match=r"means \[4\] must be odd"):
         whitened(means=(4,))
     with pytest.raises(ValueError, match="directions 17 must be from 1 to 16"):
