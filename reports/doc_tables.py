@@ -129,6 +129,13 @@ def tuning_both_sizes(round_: str) -> list[str]:
     return lines
 
 
+def tuning_halves() -> list[str]:
+    """What the second step was trained on, judged at own size."""
+    number = "training frames at own size"
+    rows = [f"| {row['variant']} | {row[number]:.1f} |" for row in result("stt_whitening")["halves"]["rows"]]
+    return [f"| second step | {number} |", "|---|---:|", *rows]
+
+
 def whitening() -> list[str]:
     """The shipped STT before and after its chains and MobileNetV2, with and without whitening, under the `stt` protocol."""
     names = {

@@ -182,6 +182,7 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         partial(doc_tables.tuning_both_sizes, "fourth"),
         partial(doc_tables.tuning_both_sizes, "fifth"),
         partial(doc_tables.tuning_both_sizes, "sixth"),
+        doc_tables.tuning_halves,
     ],
 }
 

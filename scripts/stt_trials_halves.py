@@ -109,5 +109,10 @@ ablations = {
         "training.1.updates": 1600,
         "training.1.autocast": "bfloat16",
     },
+    "all videos, crops of 0.04 to 0.25 of a frame": {
+        "training.1.area": (0.04, 0.25),
+        "training.1.updates": 1600,
+        "training.1.autocast": "bfloat16",
+    },
 }
 # fmt: on
