@@ -177,7 +177,7 @@ schedules = {
     },
     # The network of `stt-r18-small` as its second step was trained, without a or without b: both passes joined, whitened
     # anew, and taught with chains (docs/stt.md). Two CPU cores, half an hour.
-    "dropped": {
+    "two-pass": {
         "_base_": "small",
         "training.2.weights": "stt-r18-small",
         "training.2.dropped": (1, 2),
