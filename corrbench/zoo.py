@@ -59,6 +59,7 @@ class Entry:
     container: str = ""
     note: str = ""
     shipped: bool = False
+    method: str = ""
     variant: str = ""
 
     @property

@@ -165,18 +165,9 @@ def write_logs(folder: Path, into: Path) -> list[Path]:
 
 
 def method_of(name: str) -> config.PluginFile:
-    """The method file that evaluates checkpoint `name`, else the one with a schedule that starts from it."""
+    """The method file that checkpoint `name` belongs to, as the zoo says."""
     plugins.load_all()
-    files = [config.load(path) for path in sorted((ROOT / "methods").glob("*.py"))]
-    for file in files:
-        if file.data.get("method", {}).get("checkpoint") == name:
-            return file
-    for file in files:
-        if any(name in schedule.values() for schedule in file.data.get("schedules", {}).values()):
-            return file
-    raise ValueError(
-        f"no file in {ROOT / 'methods'} has checkpoint={name!r}, so nothing would use these weights"
-    )
+    return config.load(ROOT / "methods" / zoo.entry(name).method)
 
 
 def identify(

@@ -21,7 +21,7 @@ from corrbench.training import cache
 
 ROOT = Path(__file__).parents[1]
 NAME = "stt-r18-small"
-WITH = [f"method.checkpoint={NAME}"]  # methods/stt.py takes stt-r18-chain by itself
+WITH = [f"method.checkpoint={NAME}"]  # methods/stt.py takes another by itself
 
 
 @pytest.fixture
@@ -64,7 +64,8 @@ def stages(
     """The folders of the finished stages of methods/stt.py's `schedule`, with `network`'s weights; the last one."""
     data = config.load(ROOT / "methods" / "stt.py", "method").data
     parent = None
-    for number, settings in cache.chain(cache.variant(data, schedule, changes)):
+    whole = cache.chain(cache.variant(data, schedule, changes))
+    for number, settings in whole[cache.beginning([settings for _, settings in whole]) :]:
         digest = hashlib.sha256(f"{number}{changes}".encode()).hexdigest()
         folder = root / digest
         folder.mkdir(parents=True)
@@ -86,11 +87,11 @@ def stages(
     return folder
 
 
-def whitened(layer: int = 3, seed: int = 0) -> Whitened:
+def whitened(layer: int = 3, seed: int = 0, **more: Any) -> Whitened:
     settings = {"depth": 18, "layer": layer, "strides": (1, 2, 2, 1), "stem_pool": None, "seed": seed}
     stage = config.load(ROOT / "methods" / "stt.py", "method").data["training"][2]
     joined = {key: stage[key] for key in ("layers", "means", "directions")} if layer == 3 else {}
-    return Whitened({"type": "ResNet"} | settings, **joined)
+    return Whitened({"type": "ResNet"} | settings, **joined, **more)
 
 
 @pytest.fixture
@@ -261,27 +262,37 @@ def test_the_other_seeds_that_taught_a_network_are_in_the_card(
     assert script.identify([stages_of[-2], begun], NAME, method, None)["schedule"] == "begun"
 
 
-def test_a_stage_that_starts_from_shipped_weights_is_shipped_beside_them(
-    script: ModuleType, network: Whitened, tmp_path: Path, tiny_davis: Path
+@pytest.mark.parametrize(
+    ("schedule", "types"),
+    [("chain", ["ChainDistillation"]), ("two-pass", ["Whitening", "ChainDistillation"])],
+)
+def test_stages_that_start_from_shipped_weights_are_shipped_beside_them(
+    script: ModuleType, network: Whitened, tmp_path: Path, tiny_davis: Path, schedule: str, types: list[str]
 ) -> None:
     first = script.ship(str(stages(tmp_path / "first", network)), NAME, "float16", None, [])[-1]
     assert f"-o method.checkpoint={NAME}" in first.read_text()
-    folder = stages(tmp_path / "stages", network, schedule="chain", parent=None)
-    about = json.loads((folder / "stage.json").read_text())
-    assert about["type"] == "ChainDistillation"
-    weights, *_, card = script.ship(str(folder), "stt-r18-chain", "float16", None, [])
+    if schedule == "two-pass":
+        network = whitened(dropped=(1, 2))
+    folder = stages(tmp_path / "stages", network, schedule=schedule)
+    name = f"stt-r18-{schedule}"
+    weights, *_, card = script.ship(str(folder), name, "float16", None, [])
     header = shipped.header(weights)
-    assert (header["schedule"], [stage["type"] for stage in header["stages"]]) == (
-        "chain",
-        ["ChainDistillation"],
-    )
+    assert (header["schedule"], [stage["type"] for stage in header["stages"]]) == (schedule, types)
     text = card.read_text()
-    assert "method.checkpoint" not in text
-    assert f"ChainDistillation starts from `{NAME}`" in text
+    default = config.load(ROOT / "methods/stt.py", "method").data["method"]["checkpoint"] == name
+    assert ("method.checkpoint" not in text) == default
+    assert f"{types[0]} starts from `{NAME}`" in text
     assert "ChainDistillation is ours" in text
-    planned = api.plan(ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis)
-    assert planned.signature.split("|")[2].startswith("stt-chain@")
-    assert planned.resolved["method"]["backbone"]["type"] == "Whitened"
+    planned = api.plan(
+        ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis,
+        overrides=[] if default else [f"method.checkpoint={name}"],
+    )  # fmt: skip
+    assert planned.signature.split("|")[2].startswith(f"stt-{schedule}@")
+    backbone = planned.resolved["method"]["backbone"]
+    assert (backbone["type"], list(backbone.get("dropped", ()))) == (
+        "Whitened",
+        [1, 2] if schedule == "two-pass" else [],
+    )
 
 
 def test_the_card_takes_its_scores_from_records_of_these_weights(

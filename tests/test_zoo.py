@@ -387,6 +387,7 @@ def test_every_entry_says_where_it_comes_from_and_under_which_licence() -> None:
         assert known.shipped == bool(known.variant), (
             f"{name}: what is shipped says so in every record, nothing else does"
         )
+        assert known.shipped == bool(known.method), f"{name}: what is shipped belongs to a method file"
         assert known.keys in zoo._zoo()[1], name
         assert sum(map(bool, (known.sha256, known.sha256_prefix, known.md5_prefix))) <= 1, name
         assert not known.package or known.sha256, f"{name}: what a package carries has a known sha256"
