@@ -113,7 +113,8 @@ def _joined(stage: Mapping[str, Any]) -> dict[str, Any]:
     settings = stage.get("settings", stage)
     backbone = settings.get("backbone", {})
     holder = backbone if backbone.get("type") == "Whitened" else settings
-    return {key: holder[key] for key in ("layers", "means", "directions", "dropped") if key in holder}
+    joined = {key: holder[key] for key in ("layers", "means", "directions") if key in holder}
+    return joined | ({"dropped": holder["dropped"]} if holder.get("dropped") else {})
 
 
 def training_kept(about: Mapping[str, Any]) -> dict[str, Any]:

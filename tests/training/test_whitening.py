@@ -139,7 +139,9 @@ def test_weights_after_a_whitening_are_of_the_whitened_backbone() -> None:
     how = {"layers": [2, 3], "means": [5], "directions": 64}
     found = network_of([{"type": "Temporal"}, {"type": "Whitening", "settings": how | {"power": 1.0}}], plain)
     assert found == {"type": "Whitened", "backbone": plain} | how
-    assert network_of([{"type": "Whitening"} | how], plain) == found
+    assert network_of([{"type": "Whitening"} | how | {"dropped": []}], plain) == found
+    twice = network_of([{"type": "Whitening"} | how | {"dropped": [1, 2]}], plain)
+    assert twice == found | {"dropped": [1, 2]}
     assert network_of([{"type": "Whitening"} | how], found) == found
 
 
