@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from corrbench import shipped, zoo
+from corrbench import zoo
 from corrbench.registry import BACKBONES, DATASETS, STAGES, build
 from corrbench.run_weights import network_of
 from corrbench.training import distributed, pixels
@@ -134,12 +134,11 @@ class WhiteningNetwork(EvalNetwork):
 
 def _load(stage: Whitening, plain: Any, parent: dict[str, torch.Tensor] | None) -> None:
     """The weights to whiten into `plain`; of a shipped checkpoint with a map of its own, those before the map."""
-    known = zoo.entry(stage.weights) if stage.weights is not None else None
-    if known is None or not known.shipped:
+    trained = zoo.locate(stage.weights).trained if stage.weights is not None else None
+    if stage.weights is None or trained is None:
         return load_needed(stage, plain, parent, "whiten")
-    found = zoo.locate(known.name)
-    whole = build(BACKBONES, network_of(shipped.header(found.path)["stages"], stage.backbone))
-    zoo.load_into(whole, known.name, found.path)
+    whole = build(BACKBONES, network_of(trained["stages"], stage.backbone))
+    zoo.load(stage.weights, whole)
     plain.load_state_dict(getattr(whole, "backbone", whole).state_dict())
 
 
