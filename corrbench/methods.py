@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from corrbench import memory
+from corrbench.backbones.whitened import over_video
 from corrbench.compiling import Compiled
 from corrbench.datasets.sequence import Sequence
 from corrbench.pipeline import ahead, cores
@@ -168,7 +169,8 @@ class LabelPropagation:
                 start += len(some)
                 del waiting[: len(some)]
         assert maps is not None, "a sequence has at least one frame"
-        return maps
+        with torch.inference_mode():
+            return over_video(self.backbone, maps)
 
     def _place(self, frames: int, shape: tuple[int, ...]) -> torch.Tensor:
         """Where feature maps (T, C, h, w) are kept: on the device, unless that would take half of the memory allowed.

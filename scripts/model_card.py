@@ -22,7 +22,18 @@ SETTINGS = ("updates", "batch", "weights", "others", "joint", "frames", "step", 
             "optimiser", "lr", "weight_decay", "warmup",
             "autocast", "queue", "key_momentum", "temperature", "radii", "reconstruction_weights", "local_weight",
             "global_weight")  # fmt: skip
-WHITENING = ("weights", "batch", "resize", "layers", "means", "directions", "dropped", "power", "floor")
+WHITENING = (
+    "weights",
+    "batch",
+    "resize",
+    "layers",
+    "means",
+    "directions",
+    "dropped",
+    "centred",
+    "power",
+    "floor",
+)
 BESIDE = ("batch", "crop", "side", "zoom", "turn", "temperature")
 OURS = {  # stages that the paper does not have
     "Whitening": "Whitening is ours, not the paper's: a linear map behind the network, from unlabelled frames "

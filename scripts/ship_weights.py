@@ -26,6 +26,7 @@ from corrbench import __version__, config, plugins, record, shipped, zoo
 from corrbench.ablation import FULL, changes_of
 from corrbench.ablation_study import placeless, thinned
 from corrbench.backbones.colour import to_input
+from corrbench.backbones.whitened import over_video
 from corrbench.registry import BACKBONES, build
 from corrbench.run_weights import network_of
 from corrbench.training import cache, checkpoint
@@ -235,7 +236,7 @@ def feature_difference(
         network = build(BACKBONES, backbone)
         network.load_state_dict({k: tensors[k].float() for k in stored}, strict=False)
         with torch.inference_mode():
-            maps.append(network.eval()(to_input(frames, colour)))
+            maps.append(over_video(network, network.eval()(to_input(frames, colour))))
     apart = (maps[1] - maps[0]).norm(dim=1) / maps[0].norm(dim=1).clamp_min(1e-12)
     return float(apart.max())
 

@@ -264,15 +264,22 @@ def test_the_other_seeds_that_taught_a_network_are_in_the_card(
 
 @pytest.mark.parametrize(
     ("schedule", "types"),
-    [("chain", ["ChainDistillation"]), ("two-pass", ["Whitening", "ChainDistillation"])],
+    [
+        ("chain", ["ChainDistillation"]),
+        ("two-pass", ["Whitening", "ChainDistillation"]),
+        ("centred", ["Whitening", "ChainDistillation"]),
+    ],
 )
 def test_stages_that_start_from_shipped_weights_are_shipped_beside_them(
     script: ModuleType, network: Whitened, tmp_path: Path, tiny_davis: Path, schedule: str, types: list[str]
 ) -> None:
     first = script.ship(str(stages(tmp_path / "first", network)), NAME, "float16", None, [])[-1]
     assert f"-o method.checkpoint={NAME}" in first.read_text()
-    if schedule == "two-pass":
-        network = whitened(dropped=(1, 2))
+    differently: dict[str, Any] = {"two-pass": {"dropped": [1, 2]}, "centred": {"centred": True}}.get(
+        schedule, {}
+    )
+    if differently:
+        network = whitened(**differently)
     folder = stages(tmp_path / "stages", network, schedule=schedule)
     name = f"stt-r18-{schedule}"
     weights, *_, card = script.ship(str(folder), name, "float16", None, [])
@@ -289,10 +296,9 @@ def test_stages_that_start_from_shipped_weights_are_shipped_beside_them(
     )  # fmt: skip
     assert planned.signature.split("|")[2].startswith(f"stt-{schedule}@")
     backbone = planned.resolved["method"]["backbone"]
-    assert (backbone["type"], list(backbone.get("dropped", ()))) == (
-        "Whitened",
-        [1, 2] if schedule == "two-pass" else [],
-    )
+    plain = {"dropped": [], "centred": False}
+    assert backbone["type"] == "Whitened"
+    assert {key: type(plain[key])(backbone.get(key, plain[key])) for key in plain} == plain | differently
 
 
 def test_the_card_takes_its_scores_from_records_of_these_weights(

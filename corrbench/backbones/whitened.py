@@ -24,7 +24,9 @@ class Whitened(nn.Module):
     a time (colour dropout), and not both as a plain pass does. W keeps `directions` of them (None: all). W and m come from
     unlabelled frames (the stage `Whitening`, `training/whitening.py`; Jégou & Chum, Negative evidences and
     co-occurences in image retrieval: the benefit of PCA and whitening, ECCV 2012); without weights W takes the first
-    `directions` of x and m is 0. `stride` is the backbone's; `channels` is `directions`; features may be negative.
+    `directions` of x and m is 0. With `centred`, m is instead the mean over all cells of the video that is evaluated: what
+    all of them have in common then says nothing (the function `over_video` takes it away). `stride` is the backbone's;
+    `channels` is `directions`; features may be negative.
     """
 
     def __init__(
@@ -34,9 +36,11 @@ class Whitened(nn.Module):
         means: Sequence[int] = (),
         directions: int | None = None,
         dropped: Sequence[int] = (),
+        centred: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = build(BACKBONES, backbone)
+        self.centred = centred
         self.layers, self.means, self.dropped = tuple(layers or ()), tuple(means), tuple(dropped)
         if any(width < 1 or width % 2 == 0 for width in self.means):
             raise ValueError(f"Whitened: means {list(self.means)} must be odd numbers of cells")
@@ -52,15 +56,16 @@ class Whitened(nn.Module):
         self.channels = joined if directions is None else directions
         if not 1 <= self.channels <= joined:
             raise ValueError(f"Whitened: directions {directions} must be from 1 to {joined}")
-        self.whitening = nn.Conv2d(joined, self.channels, 1)
+        self.whitening = nn.Conv2d(joined, self.channels, 1, bias=not centred)
         self.set(torch.zeros(joined), torch.eye(self.channels, joined))
         self.eval()
 
     def set(self, mean_J: torch.Tensor, matrix_CJ: torch.Tensor) -> None:
-        """Let the features be `matrix @ (x - mean)`."""
+        """Let the features be `matrix @ (x - mean)`; of a centred network's, the video gives the mean."""
         with torch.no_grad():
             self.whitening.weight.copy_(matrix_CJ[:, :, None, None])
-            self.whitening.bias.copy_(-matrix_CJ @ mean_J)  # type: ignore[union-attr]
+            if self.whitening.bias is not None:
+                self.whitening.bias.copy_(-matrix_CJ @ mean_J)
 
     def joined(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """The features before the linear map: (B, J, ceil(H / stride), ceil(W / stride))."""
@@ -84,6 +89,16 @@ class Whitened(nn.Module):
         joined = self.joined(x_BCHW)
         with torch.autocast(x_BCHW.device.type, enabled=False):
             return self.whitening(joined.to(self.whitening.weight.dtype))
+
+
+def over_video(backbone: nn.Module, maps_TChw: torch.Tensor) -> torch.Tensor:
+    """The features of a video's frames, from what `backbone` gave for each: `centred` in place, or as they are."""
+    if not getattr(backbone, "centred", False):
+        return maps_TChw
+    mean = torch.stack([frame.mean((1, 2)) for frame in maps_TChw]).mean(0)
+    for frame in maps_TChw:  # one by one: the maps of a long video may lie in a file
+        frame -= mean[:, None, None]
+    return maps_TChw
 
 
 def _averaged_down(map_BCHW: torch.Tensor, times: int) -> torch.Tensor:

@@ -32,7 +32,7 @@ class ChainDistillation(Stage):
     So carried, labels arrive better than by a match of two frames far apart, and what they say of the frames at `gaps`
     (numbers of frames of the clip) is what the map learns to find by such a match (`losses.chain_distillation`). Taught are
     cells whose label lies by at least `certain` within `reach` cells of its maximum. The network before the map stays
-    as it is.
+    as it is. Of a `centred` network the clip's mean is taken away.
 
     Ours, not STT's. Kin to Jabri et al., Contrastive random walk, NeurIPS 2020, whose chains of affinities are what is
     trained, where here they teach.
@@ -143,6 +143,8 @@ class ChainNetwork(EvalNetwork):
         losses = []
         with torch.autocast(clip_T3HW.device.type, enabled=False):
             joined = torch.cat(maps).float()
+            if self.backbone.centred:  # the clip is the video
+                joined -= joined.mean((0, 2, 3), keepdim=True)
             with torch.no_grad():
                 carried_TShw = self.carried(self.teacher(joined))
             features = self.backbone.whitening(joined[[0, *stage.gaps]]).flatten(2).transpose(1, 2)

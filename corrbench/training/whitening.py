@@ -31,8 +31,9 @@ class Whitening(Stage):
 
     `backbone` is the network that is evaluated, with the weights of the stage before, or with those of the zoo's checkpoint
     `weights` (before its own map, if it has one); the stage's result is a `Whitened` one, with its `layers`, `means`,
-    `dropped` and `directions`, those of most variance. `power` 1 whitens wholly, 0 only centres. Variances below `floor` of
-    the largest count as that. Frames are resized as a protocol's `resize` has it. Nothing here has a learning rate.
+    `dropped`, `centred` and `directions`, those of most variance. `power` 1 whitens wholly, 0 only centres. Variances
+    below `floor` of the largest count as that. Frames are resized as a protocol's `resize` has it. Nothing here has a
+    learning rate.
 
     Jégou & Chum, ECCV 2012 (power 1).
     """
@@ -46,6 +47,7 @@ class Whitening(Stage):
     means: Sequence[int] = ()
     directions: int | None = None
     dropped: Sequence[int] = ()
+    centred: bool = False
     weights: str | None = None
 
     def __post_init__(self) -> None:
@@ -57,7 +59,7 @@ class Whitening(Stage):
 
     @classmethod
     def idle(cls, settings: Mapping[str, Any]) -> frozenset[str]:
-        return frozenset() if settings["dropped"] else frozenset({"dropped"})
+        return frozenset(key for key in ("dropped", "centred") if not settings[key])
 
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> WhiteningNetwork:
         return WhiteningNetwork(self, parent)
@@ -105,6 +107,7 @@ class WhiteningNetwork(EvalNetwork):
             {
                 "type": "Whitened", "backbone": stage.backbone,
                 "layers": stage.layers, "means": stage.means, "directions": stage.directions, "dropped": stage.dropped,
+                "centred": stage.centred,
             },
         )  # fmt: skip
         plain = self.backbone.backbone.requires_grad_(False)

@@ -108,7 +108,7 @@ def test_whitening_ensemble_and_chains_of_stt_are_of_one_network_under_every_abl
         for variant in ({}, *file["ablations"].values(), *file["schedules"].values()):
             changed = config.override(file, variant)
             whitening, *later = changed["training"][2:]
-            keys = ("backbone", "layers", "means", "directions", "dropped")
+            keys = ("backbone", "layers", "means", "directions", "dropped", "centred")
             same = {key: whitening[key] for key in keys if key in whitening}
             for stage in later:
                 assert stage["backbone"] == {"type": "Whitened"} | same

@@ -6,11 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from corrbench import config, zoo
+from corrbench.backbones.whitened import over_video
+from corrbench.datasets.sequence import Sequence
+from corrbench.methods import LabelPropagation
+from corrbench.provenance import Numerics
 from corrbench.registry import BACKBONES, STAGES, build
 from corrbench.run_weights import network_of
 from corrbench.training import loop
@@ -207,9 +212,9 @@ def test_a_shipped_network_is_whitened_anew_with_other_settings(
     assert found["whitening.weight"].shape == (64, 2 * (128 + 256 + 256), 1, 1)
 
 
-def test_no_dropped_channel_is_no_part_of_the_digest() -> None:
-    assert Whitening.idle({"dropped": []}) == {"dropped"}
-    assert not Whitening.idle({"dropped": [1, 2]})
+def test_what_is_not_asked_for_is_no_part_of_the_digest() -> None:
+    assert Whitening.idle({"dropped": [], "centred": False}) == {"dropped", "centred"}
+    assert not Whitening.idle({"dropped": [1, 2], "centred": True})
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
@@ -221,3 +226,32 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         whitened(directions=17)
     with pytest.raises(ValueError, match="MobileNetV2 has no stages to choose from"):
         whitened(backbone=dict(type="MobileNetV2", layer=3, stride=4), layers=(2,))
+
+
+def test_features_of_a_centred_network_lose_the_mean_of_their_video() -> None:
+    torch.manual_seed(0)
+    settings = dict(backbone=NETWORK | {"layer": 3}, layers=(2, 3), means=(3,), directions=8)
+    network, plain = whitened(**settings, centred=True), whitened(**settings)
+    plain.load_state_dict({"whitening.bias": torch.zeros(8)} | network.state_dict())
+    frames = torch.rand(3, 3, 40, 56)
+    with torch.inference_mode():
+        by_frame = plain(frames)
+        torch.testing.assert_close(over_video(plain, by_frame.clone()), by_frame, rtol=0, atol=0)
+        got = over_video(network, network(frames))
+    torch.testing.assert_close(got, by_frame - by_frame.mean((0, 2, 3), keepdim=True))
+    assert "whitening.bias" not in network.state_dict()
+
+
+def test_a_constant_that_all_cells_share_changes_no_centred_feature() -> None:
+    """As the method makes them, over the frames of a sequence and not frame by frame."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 40, 56, 3), dtype=np.uint8)
+    backbone = {
+        "type": "Whitened", "backbone": NETWORK | {"layer": 3}, "layers": (2, 3), "means": (3,), "centred": True,
+    }  # fmt: skip
+    method = LabelPropagation(backbone=backbone, colour="lab")
+    method.prepare(Numerics())
+    sequence = Sequence("a", frames, (40, 56), (None,) * 3, ("1",))
+    maps = method.features(sequence, (40, 56))
+    torch.testing.assert_close(maps.mean((0, 2, 3)), torch.zeros(maps.shape[1]), rtol=0, atol=1e-5)
+    assert maps.mean((2, 3)).abs().max() > 1e-3  # frames differ: the mean is the video's
