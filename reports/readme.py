@@ -184,6 +184,7 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         partial(doc_tables.tuning_both_sizes, "sixth"),
         doc_tables.tuning_halves,
         partial(doc_tables.tuning_both_sizes, "seventh"),
+        partial(doc_tables.tuning_both_sizes, "eighth"),
     ],
 }
 
