@@ -103,6 +103,22 @@ def test_the_map_learns_and_nothing_else_moves(stage: dict[str, Any], tmp_path: 
         assert torch.equal(after[name], tensor) == (not name.startswith("whitening")), name
 
 
+def test_what_all_cells_of_a_clip_share_teaches_a_centred_network_nothing(stage: dict[str, Any]) -> None:
+    """Its teacher and its student see the clip as an evaluation shows it the video."""
+    clip = torch.rand(3, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+
+    def loss(shared: float, centred: bool) -> float:
+        backbone = WHITENED | {"centred": centred}
+        given = {key: value for key, value in weights().items() if key != "whitening.bias" or not centred}
+        network = build(STAGES, stage | dict(backbone=backbone)).network(given, 0)
+        joined = network.backbone.joined
+        network.backbone.joined = lambda frames: joined(frames) + shared
+        return float(network({"clips": [clip]})["chain"].detach())
+
+    assert loss(3.0, centred=True) == pytest.approx(loss(0.0, centred=True), rel=1e-3)
+    assert loss(3.0, centred=False) != pytest.approx(loss(0.0, centred=False), rel=1e-2)
+
+
 def test_a_clip_is_every_nth_frame_of_a_video(stage: dict[str, Any]) -> None:
     feed = build(STAGES, stage | dict(step=2, frames=2, gaps=(1,), flip_share=0.0)).feed(0)
     videos, part = feed.dataset, Part(3, 0, 2, 0, 2)

@@ -160,6 +160,8 @@ def test_what_cannot_be_an_ensemble_says_so(
         build(STAGES, stage | dict(others=0))
     with pytest.raises(ValueError, match="joint 3 must be from 0 to below updates, 3"):
         build(STAGES, stage | dict(joint=3))
+    with pytest.raises(ValueError, match="pairs of frames are no video"):
+        build(STAGES, stage | dict(backbone=stage["backbone"] | {"centred": True}))
     alone = build(STAGES, temporal | dict(global_weight=0.0))
     with pytest.raises(NotImplementedError, match="TemporalNetwork has no use for other trainings' weights"):
         loop.train(alone, tmp_path, teachers=[weights(1)])
