@@ -147,6 +147,8 @@ def test_weights_after_a_whitening_are_of_the_whitened_backbone() -> None:
     assert network_of([{"type": "Whitening"} | how | {"dropped": []}], plain) == found
     twice = network_of([{"type": "Whitening"} | how | {"dropped": [1, 2]}], plain)
     assert twice == found | {"dropped": [1, 2]}
+    assert network_of([{"type": "Whitening"} | how | {"centred": False}], plain) == found
+    assert network_of([{"type": "Whitening"} | how | {"centred": True}], plain) == found | {"centred": True}
     assert network_of([{"type": "Whitening"} | how], found) == found
 
 
