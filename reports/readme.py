@@ -185,6 +185,7 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         doc_tables.tuning_halves,
         partial(doc_tables.tuning_both_sizes, "seventh"),
         partial(doc_tables.tuning_both_sizes, "eighth"),
+        partial(doc_tables.tuning_both_sizes, "ninth"),
     ],
 }
 
