@@ -139,7 +139,11 @@ def tuning_halves() -> list[str]:
 def whitening() -> list[str]:
     """The shipped STT before and after its chains and MobileNetV2, with and without whitening, under the `stt` protocol."""
     names = {
-        "stt-chain": ("STT, as shipped: whitened, then taught with chains", ("davis10", "pose")),
+        "stt-centred-chain": (
+            "STT, as shipped: whitened, centred on the video, taught with chains",
+            ("davis10", "pose"),
+        ),
+        "stt-chain": ("STT, whitened, taught with chains (`stt-r18-chain`)", ("davis10", "pose")),
         "stt-small": ("STT, whitened (`stt-r18-small`)", ("davis10", "pose")),
         "stt-small ": ("STT, not whitened", ("contrast",)),
         "mobilenetv2": ("MobileNetV2, ImageNet-supervised", ("davis10", "pose")),

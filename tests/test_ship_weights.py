@@ -267,6 +267,7 @@ def test_the_other_seeds_that_taught_a_network_are_in_the_card(
     [
         ("chain", ["ChainDistillation"]),
         ("two-pass", ["Whitening", "ChainDistillation"]),
+        ("centred-chain", ["Whitening", "ChainDistillation"]),
     ],
 )
 def test_stages_that_start_from_shipped_weights_are_shipped_beside_them(
@@ -274,7 +275,11 @@ def test_stages_that_start_from_shipped_weights_are_shipped_beside_them(
 ) -> None:
     first = script.ship(str(stages(tmp_path / "first", network)), NAME, "float16", None, [])[-1]
     assert f"-o method.checkpoint={NAME}" in first.read_text()
-    differently: dict[str, Any] = {"two-pass": {"dropped": [1, 2]}}.get(schedule, {})
+    settings: dict[str, dict[str, Any]] = {
+        "two-pass": {"dropped": [1, 2]},
+        "centred-chain": {"centred": True},
+    }
+    differently = settings.get(schedule, {})
     if differently:
         network = whitened(**differently)
     folder = stages(tmp_path / "stages", network, schedule=schedule)
