@@ -75,7 +75,10 @@ def higher_is_better(metric: str) -> bool:
 
 
 def backbone(record: Record) -> str:
-    """What computes the features, in a few words: `ResNet-18`, `ResNet-18, whitened`, `HOG`; a dash where nothing does."""
+    """What computes the features, in a few words: `ResNet-18`, `ResNet-18, whitened`, `HOG`; a dash where nothing does.
+
+    `centred` stands where features depend on the whole video.
+    """
     return _backbone(record.data.get("resolved", {}).get("method", {}).get("backbone"))
 
 
@@ -83,7 +86,7 @@ def _backbone(config: Any) -> str:
     if not isinstance(config, dict) or "type" not in config:
         return "–"
     if config["type"] == "Whitened":
-        return f"{_backbone(config['backbone'])}, whitened"
+        return f"{_backbone(config['backbone'])}, whitened" + ", centred" * bool(config.get("centred"))
     detail = next((config[name] for name in ("depth", "size", "variant", "name") if config.get(name)), None)
     return str(config["type"]) if detail is None else f"{config['type']}-{detail}"
 

@@ -51,7 +51,7 @@ def scores() -> list[str]:
         found = [*(rows[name].get(p) for p in protocols), synthetic.get(name)]
         cells = [f"{r.summary['J&F-Mean']:.1f}" if r else "not run" for r in found]
         weights = (rows[name]["stt"].data.get("checkpoint") or {}).get("name") or "none"
-        weights += ", whitened" * backbone(rows[name]["stt"]).endswith("whitened")
+        weights += "".join(f", {word}" for word in backbone(rows[name]["stt"]).split(", ")[1:])
         lines.append(
             f"| {rows[name]['stt'].method['title'].rstrip('.')} | " + " | ".join(cells) + f" | {weights} |"
         )

@@ -6,14 +6,14 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from corrbench import api, config, shipped, zoo
+from corrbench import api, config, scores, shipped, zoo
 from corrbench.backbones.whitened import Whitened
 from corrbench.record import Record
 from corrbench.reproduction import PAPERS, authors_weights, reproduce
@@ -301,6 +301,8 @@ def test_stages_that_start_from_shipped_weights_are_shipped_beside_them(
     plain = {"dropped": [], "centred": False}
     assert backbone["type"] == "Whitened"
     assert {key: type(plain[key])(backbone.get(key, plain[key])) for key in plain} == plain | differently
+    words = scores.backbone(SimpleNamespace(data={"resolved": planned.resolved}))  # type: ignore[arg-type]
+    assert words == "ResNet-18, whitened" + ", centred" * (schedule == "centred-chain")
 
 
 def test_the_card_takes_its_scores_from_records_of_these_weights(
