@@ -1,12 +1,15 @@
-"""What was tried with chains: labels carried through clips, taught to the shipped STT's match from end to end.
+"""What was tried with chains: labels carried step by step through clips, taught to STT's match from end to end.
 
     export CORRBENCH_DATA=/data
-    python scripts/tuning_frames.py scripts/stt_trials_chain.py --schedule chain --held-out [--own-size]
-    corrbench ablate scripts/stt_trials_chain.py tasks/synthetic.py --schedule chain --report reports/trials
+    python scripts/tuning_frames.py scripts/stt_trials_chain.py --schedule NAME --held-out [--own-size]
+    corrbench ablate scripts/stt_trials_chain.py tasks/synthetic.py --schedule NAME --report reports/trials
 
-What is taught are matches within training videos, so frames of these no longer judge it. Each half of them therefore judges
-what was taught on the other half: `--held-out` leaves out the sequences that a variant's last stage saw. A quarter of an
-hour of two cores a variant. No evaluation video was looked at. The results: docs/stt.md.
+NAME is `chain` (the shipped map), `two-pass` (passes without a and without b joined, as STT's second step was trained) or
+`centred-chain` (features centred on each video, and whitened by half). The network is that of the shipped weights and is
+trained no further. What is taught are matches within training videos, so frames of these no longer judge it. Each half of
+them therefore judges what was taught on the other half: `--held-out` leaves out the sequences that a variant's last stage
+saw; `--only "first half"` evaluates one. A quarter of an hour of two cores a variant. No evaluation video was looked at. The
+results: docs/stt.md.
 """
 
 _base_ = "../methods/stt.py"
