@@ -77,9 +77,12 @@ def higher_is_better(metric: str) -> bool:
 def backbone(record: Record) -> str:
     """What computes the features, in a few words: `ResNet-18`, `ResNet-18, whitened`, `HOG`; a dash where nothing does.
 
-    `centred` stands where features depend on the whole video.
+    `centred` stands where features depend on the whole video; a linear map of power 0 only turns them, and whitens nothing.
     """
-    return _backbone(record.data.get("resolved", {}).get("method", {}).get("backbone"))
+    words = _backbone(record.data.get("resolved", {}).get("method", {}).get("backbone"))
+    trained = (record.data.get("checkpoint") or {}).get("trained") or {}
+    powers = [stage["power"] for stage in trained.get("stages", []) if "power" in stage]
+    return words.replace(", whitened", "") if powers and not powers[-1] else words
 
 
 def _backbone(config: Any) -> str:

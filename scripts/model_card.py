@@ -228,7 +228,9 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
     for stage in stages:
         settings = stage["settings"]
         keys = WHITENING if stage["type"] == "Whitening" else SETTINGS[1:]
-        words = ", ".join(f"{key} {settings[key]}" for key in keys if settings.get(key) not in (None, [], False))
+        words = ", ".join(
+            f"{key} {settings[key]}" for key in keys if settings.get(key) not in (None, [], False)
+        )
         machine = stage.get("machine") or {}
         git = stage.get("git") or {}
         changed = " with changes" if git.get("dirty") else ""
