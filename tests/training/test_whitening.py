@@ -262,7 +262,13 @@ def test_a_constant_that_all_cells_share_changes_no_centred_feature() -> None:
 
 @pytest.mark.parametrize(("power", "words"), [(0.75, "HOG, whitened, centred"), (0.0, "HOG, centred")])
 def test_a_map_that_only_turns_features_is_not_called_whitening(power: float, words: str) -> None:
-    settings: dict[str, Any] = {"layers": None, "means": [], "directions": None, "centred": True, "power": power}
+    settings: dict[str, Any] = {
+        "layers": None,
+        "means": [],
+        "directions": None,
+        "centred": True,
+        "power": power,
+    }
     plain = dict.fromkeys(("digest", "updates", "data", "device", "sha256"))
     about = {"schedule": "centred", "seed": 0, "ablation": None, "synthetic": False}
     kept = training_kept(about | {"stages": [{"type": "Whitening", "settings": settings} | plain]})
