@@ -114,7 +114,7 @@ training = [
     ),
     # And reconstruction of colours by the features that carry labels.
     dict(
-        type="MapReconstruction",
+        type="FeatureReconstruction",
         backbone=dict(
             type="Whitened",
             backbone=dict(type="ResNet", depth=18, stem_pool=None, strides=(1, 2, 2, 1), layer=3),
@@ -222,11 +222,13 @@ schedules = {
         "training.4.lr": 2.5e-4,
         "training.4.autocast": "bfloat16",
     },
-    # The same, its map going on by reconstruction (docs/stt.md). Two CPU cores, five minutes more.
+    # The same, network and map going on by reconstruction (docs/stt.md). Two CPU cores, ten minutes more.
     "reconstructed": {
         "_base_": "centred-chain",
-        "training.5.updates": 200,
-        "training.5.warmup": 20,
+        "training.5.updates": 150,
+        "training.5.warmup": 15,
+        "training.5.lr": 1.5e-4,
+        "training.5.network_rate": 0.3,
         "training.5.autocast": "bfloat16",
     },
     # `small` with 80 updates of the second step, for tables of many variants; evaluated at half the size and radius.

@@ -6,8 +6,8 @@
 
 NAME is `chain` (the shipped map), `two-pass` (passes without a and without b joined, as STT's second step was trained),
 `centred-chain` (features centred on each video, and whitened by half) or `reconstructed` (the same, then reconstruction
-through the map). The network is that of the shipped weights and is trained no further. What is taught comes from training
-videos, so frames of these no longer judge it. Each half of them therefore judges what was taught on the other half:
+through the features). The network is that of the shipped weights; only the last trains it further. What is taught comes from
+training videos, so frames of these no longer judge it. Each half of them therefore judges what was taught on the other half:
 `--held-out` leaves out the sequences that a variant's last stage saw; `--only "first half"` evaluates one. A quarter of an
 hour of two cores a variant. No evaluation video was looked at. The results: docs/stt.md.
 """

@@ -4,11 +4,20 @@ from corrbench.training import (
     chain,
     dense,
     ensemble,
+    feature_reconstruction,
     losses,
-    map_reconstruction,
     spatial,
     temporal,
     whitening,
 )
 
-__all__ = ["chain", "dense", "ensemble", "losses", "map_reconstruction", "spatial", "temporal", "whitening"]
+__all__ = [
+    "chain",
+    "dense",
+    "ensemble",
+    "feature_reconstruction",
+    "losses",
+    "spatial",
+    "temporal",
+    "whitening",
+]

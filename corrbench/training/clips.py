@@ -55,7 +55,9 @@ class ClipFeed:
 
 
 class MapNetwork(EvalNetwork):
-    """A `Whitened` network (`backbone`, the result), of which the map alone is trained."""
+    """A `Whitened` network (`backbone`, the result), of which the map is trained; the rest too where `whole` says so."""
+
+    whole = False
 
     def __init__(self, stage: Any, parent: dict[str, torch.Tensor] | None) -> None:
         super().__init__()
@@ -66,15 +68,15 @@ class MapNetwork(EvalNetwork):
                 f"{type(stage).__name__}: {stage.backbone['type']} has no map to train; backbone must be a Whitened one"
             )
         load_needed(stage, self.backbone, parent)
-        self.backbone.backbone.requires_grad_(False)
+        self.backbone.backbone.requires_grad_(self.whole)
 
-    @torch.no_grad()
     def joined(self, clip_T3HW: torch.Tensor) -> torch.Tensor:
         """What the map is given, float32 (T, J, h, w): of a `centred` network less the clip's mean, as of a video's."""
-        maps = [  # frame by frame: a CPU gains nothing by batches, and a clip may be long
-            self.backbone.joined(frame.contiguous(memory_format=torch.channels_last))
-            for frame in clip_T3HW.split(1)
-        ]
+        with torch.set_grad_enabled(self.whole and torch.is_grad_enabled()):
+            maps = [  # frame by frame: a CPU gains nothing by batches, and a clip may be long
+                self.backbone.joined(frame.contiguous(memory_format=torch.channels_last))
+                for frame in clip_T3HW.split(1)
+            ]
         joined = torch.cat(maps).float()
         return joined - joined.mean((0, 2, 3), keepdim=True) if self.backbone.centred else joined
 

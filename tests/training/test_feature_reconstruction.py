@@ -1,5 +1,5 @@
 # ruff: noqa: C408 (settings read as they do in a method file)
-"""Reconstruction through the map: loss, pairs, that the map alone learns, and that it goes on after a stop."""
+"""Reconstruction through the features: loss, pairs, that the map alone learns, and that it goes on after a stop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from corrbench.registry import BACKBONES, STAGES, build
 from corrbench.run_weights import network_of
 from corrbench.training import loop
 from corrbench.training.checkpoint import load_weights
+from corrbench.training.feature_reconstruction import colours_of_cells
 from corrbench.training.losses import colour_reconstruction
-from corrbench.training.map_reconstruction import colours_of_cells
 from corrbench.training.stage import Part
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ WHITENED = dict(type="Whitened", backbone=PLAIN, layers=[2, 3], means=[3], direc
 def stage(data_root: Path) -> dict[str, Any]:
     """Clips of three frames of the videos of the tests."""
     return dict(
-        type="MapReconstruction",
+        type="FeatureReconstruction",
         backbone=WHITENED,
         dataset=dict(type="Videos", folders=["clips"], root=str(data_root)),
         updates=4,
@@ -104,6 +104,17 @@ def test_the_map_learns_and_nothing_else_moves(stage: dict[str, Any], tmp_path: 
     assert moved == {"whitening.weight", "whitening.bias"}
 
 
+def test_with_a_rate_of_its_own_the_network_goes_on_too_but_for_its_statistics(
+    stage: dict[str, Any], tmp_path: Path
+) -> None:
+    loop.train(build(STAGES, stage | dict(updates=1, network_rate=0.1)), tmp_path, parent=weights())
+    after = load_weights(tmp_path / "weights.safetensors")
+    most = {name: float((after[name] - tensor).abs().max()) for name, tensor in weights().items()}
+    assert not any(change for name, change in most.items() if "running" in name)
+    assert most["whitening.weight"] == pytest.approx(1e-2, rel=0.01)  # Adam's first step
+    assert most["backbone.conv1.weight"] == pytest.approx(1e-3, rel=0.01)
+
+
 def test_what_all_cells_of_a_clip_share_teaches_a_centred_network_nothing(stage: dict[str, Any]) -> None:
     clip = torch.rand(3, 3, 40, 56, generator=torch.Generator().manual_seed(0))
 
@@ -156,6 +167,7 @@ def test_a_stopped_stage_goes_on_to_the_same_weights(stage: dict[str, Any], tmp_
         (dict(gaps=()), r"gaps \[\] must be numbers"),
         (dict(cells=0), "cells 0 1 or more"),
         (dict(temperature=0.0), "temperature 0.0 must be above 0"),
+        (dict(network_rate=-0.1), "network_rate -0.1 0 or more"),
     ],
 )
 def test_settings_that_cannot_be_say_so(stage: dict[str, Any], changes: dict[str, Any], words: str) -> None:
@@ -165,15 +177,15 @@ def test_settings_that_cannot_be_say_so(stage: dict[str, Any], changes: dict[str
 
 def test_without_a_map_or_weights_it_says_so(stage: dict[str, Any]) -> None:
     with pytest.raises(
-        ValueError, match="MapReconstruction: there is nothing to start from; it needs a preceding stage"
+        ValueError, match="FeatureReconstruction: there is nothing to start from; it needs a preceding stage"
     ):
         build(STAGES, stage).network(None, 0)
-    with pytest.raises(ValueError, match="MapReconstruction: ResNet has no map to train"):
+    with pytest.raises(ValueError, match="FeatureReconstruction: ResNet has no map to train"):
         build(STAGES, stage | dict(backbone=PLAIN)).network(None, 0)
 
 
 def test_its_weights_are_of_the_whitened_backbone_and_its_dummy_batch_fits(stage: dict[str, Any]) -> None:
-    assert network_of([{"type": "MapReconstruction", "settings": stage}], PLAIN) == WHITENED
+    assert network_of([{"type": "FeatureReconstruction", "settings": stage}], PLAIN) == WHITENED
     built = build(STAGES, stage | dict(radius=1))
     with torch.no_grad():
         assert built.network(weights(), 0)(built.dummy(1))["reconstruction"] > 0

@@ -1,4 +1,4 @@
-"""Reconstruction through the features that carry labels: the map behind a network learns by the frames' colours."""
+"""Reconstruction through the features that carry labels: a whitened network learns by the frames' colours."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from corrbench.training.stage import Batch, Part, Stage
 
 @STAGES.register_module()
 @dataclass(frozen=True, kw_only=True)
-class MapReconstruction(Stage):
+class FeatureReconstruction(Stage):
     """The map of a `Whitened` network goes on from the preceding stage's weights, or from the zoo's checkpoint `weights`.
 
     A sample is a clip of `frames` frames, every `step`-th one of a video, resized as a protocol's `resize` has it; a share
     `flip_share` is mirrored. For each of `gaps` (numbers of frames of the clip) one pair of frames so far apart is drawn,
     and which of them is the target. Each cell of the target is painted with the reference's colours, `cells` x `cells` of
     them a cell, by the softmax over cosines / `temperature` within `radius`: what a protocol does with labels
-    (`losses.colour_reconstruction`). The network before the map stays as it is. Of a `centred` network the clip's mean is
-    taken away.
+    (`losses.colour_reconstruction`). The network before the map goes on at `network_rate` times the map's rate, its batch
+    statistics as they are; at 0 it stays as it is. Of a `centred` network the clip's mean is taken away.
 
     Ours, not STT's: the loss of its second step (MAST: Lai, Lu & Xie, CVPR 2020), of whitened unit features, of all
-    channels (the network has seen them anyway: none is dropped), finer than a cell, with the map alone to be trained.
+    channels (none is dropped, as in an evaluation), and finer than a cell.
     """
 
     batch: int = 1
@@ -45,22 +45,36 @@ class MapReconstruction(Stage):
     scale: float = 20.0
     flip_share: float = 0.5
     temperature: float = 0.07
+    network_rate: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.gaps or not all(0 < gap < self.frames for gap in self.gaps):
             raise ValueError(
-                f"MapReconstruction: gaps {list(self.gaps)} must be numbers from 1 to {self.frames - 1}, with frames "
+                f"FeatureReconstruction: gaps {list(self.gaps)} must be numbers from 1 to {self.frames - 1}, with frames "
                 f"{self.frames}"
             )
-        if self.temperature <= 0 or self.step < 1 or self.radius < 0 or self.cells < 1:
+        if (
+            self.temperature <= 0
+            or self.step < 1
+            or self.cells < 1
+            or min(self.radius, self.network_rate) < 0
+        ):
             raise ValueError(
-                f"MapReconstruction: temperature {self.temperature} must be above 0, step {self.step} and cells "
-                f"{self.cells} 1 or more and radius {self.radius} 0 or more"
+                f"FeatureReconstruction: temperature {self.temperature} must be above 0, step {self.step} and cells "
+                f"{self.cells} 1 or more, radius {self.radius} and network_rate {self.network_rate} 0 or more"
             )
 
-    def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> MapReconstructionNetwork:
-        return MapReconstructionNetwork(self, parent)
+    def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> FeatureReconstructionNetwork:
+        return FeatureReconstructionNetwork(self, parent)
+
+    def optimiser_of(self, network: Any) -> torch.optim.Optimizer:
+        """One group for the map, and one for the network, at its own rate."""
+        optimiser = super().optimiser_of(network.backbone.whitening)
+        if self.network_rate:
+            group = {"params": list(network.backbone.backbone.parameters()), "rate": self.network_rate}
+            optimiser.add_param_group(group)
+        return optimiser
 
     def feed(self, seed: int, dataset: Any = None) -> PairsOfClips:
         return PairsOfClips(self, dataset or build(DATASETS, self.dataset), seed)
@@ -92,8 +106,12 @@ class PairsOfClips(ClipFeed):
         return super().prepare(batch, device) | {"pairs": batch["pairs"]}
 
 
-class MapReconstructionNetwork(MapNetwork):
-    """The network of which the map alone is trained."""
+class FeatureReconstructionNetwork(MapNetwork):
+    """The network of which the map is trained, and with `network_rate` the rest."""
+
+    def __init__(self, stage: FeatureReconstruction, parent: dict[str, torch.Tensor] | None) -> None:
+        self.whole = stage.network_rate > 0
+        super().__init__(stage, parent)
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """`{"reconstruction": loss}`, the mean over clips and their pairs."""
