@@ -98,23 +98,9 @@ training = [
         updates=0,
         others=2,
     ),
-    # Labels carried step by step through clips, taught to the match from end to end.
+    # And the last of ours: labels carried step by step through clips, taught to the match from end to end.
     dict(
         type="ChainDistillation",
-        backbone=dict(
-            type="Whitened",
-            backbone=dict(type="ResNet", depth=18, stem_pool=None, strides=(1, 2, 2, 1), layer=3),
-            layers=(2, 3),
-            means=(3, 7, 15, 31),
-            directions=512,
-        ),
-        dataset=dict(type="Videos", folders=["YouTube-VOS/train/JPEGImages"]),
-        colour="lab",
-        updates=0,
-    ),
-    # And reconstruction of colours by the features that carry labels.
-    dict(
-        type="FeatureReconstruction",
         backbone=dict(
             type="Whitened",
             backbone=dict(type="ResNet", depth=18, stem_pool=None, strides=(1, 2, 2, 1), layer=3),
@@ -163,7 +149,6 @@ schedules = {
         "training.2.updates": 27,
         "training.3.dataset.folders": ["DAVIS-train-256"],
         "training.4.dataset.folders": ["DAVIS-train-256"],
-        "training.5.dataset.folders": ["DAVIS-train-256"],
     },
     # `small` with, beside its second step, contrast between the cells of photographs that are moved by a known motion. Ours,
     # not the paper's (docs/stt.md). Two CPU cores, an hour and ten minutes.
@@ -199,7 +184,6 @@ schedules = {
         "training.2.dropped": (1, 2),
         "training.3.backbone.dropped": (1, 2),
         "training.4.backbone.dropped": (1, 2),
-        "training.5.backbone.dropped": (1, 2),
         "training.4.updates": 240,
         "training.4.warmup": 15,
         "training.4.autocast": "bfloat16",
@@ -212,7 +196,6 @@ schedules = {
         "training.2.centred": True,
         "training.3.backbone.centred": True,
         "training.4.backbone.centred": True,
-        "training.5.backbone.centred": True,
     },
     # The same taught with chains. Two CPU cores, half an hour.
     "centred-chain": {
@@ -221,15 +204,6 @@ schedules = {
         "training.4.warmup": 15,
         "training.4.lr": 2.5e-4,
         "training.4.autocast": "bfloat16",
-    },
-    # The same, network and map going on by reconstruction (docs/stt.md). Two CPU cores, ten minutes more.
-    "reconstructed": {
-        "_base_": "centred-chain",
-        "training.5.updates": 150,
-        "training.5.warmup": 15,
-        "training.5.lr": 1.5e-4,
-        "training.5.network_rate": 0.3,
-        "training.5.autocast": "bfloat16",
     },
     # `small` with 80 updates of the second step, for tables of many variants; evaluated at half the size and radius.
     "brief": {
@@ -294,9 +268,6 @@ ablations = {
         "training.4.backbone.backbone.stem_pool": "max",
         "training.4.backbone.backbone.strides": (1, 2, 1, 1),
         "training.4.colour": "rgb",
-        "training.5.backbone.backbone.stem_pool": "max",
-        "training.5.backbone.backbone.strides": (1, 2, 1, 1),
-        "training.5.colour": "rgb",
     },
     # No teacher without step 1.
     "temporal step only": {"training.0.updates": 0, "training.1.global_weight": 0.0},
@@ -323,7 +294,6 @@ ablations = {
         "training.2.colour": "rgb",
         "training.3.colour": "rgb",
         "training.4.colour": "rgb",
-        "training.5.colour": "rgb",
         "method.colour": "rgb",
     },
     "no colour dropout": {"training.1.dropout": False},

@@ -23,8 +23,6 @@ schedules = {  # whitened as it is evaluated
         "training.3.backbone.backbone.strides": (1, 1, 1, 1),
         "training.4.backbone.backbone.stem_pool": "mean",
         "training.4.backbone.backbone.strides": (1, 1, 1, 1),
-        "training.5.backbone.backbone.stem_pool": "mean",
-        "training.5.backbone.backbone.strides": (1, 1, 1, 1),
     },
 }
 

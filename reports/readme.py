@@ -186,6 +186,7 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         partial(doc_tables.tuning_both_sizes, "seventh"),
         partial(doc_tables.tuning_both_sizes, "eighth"),
         partial(doc_tables.tuning_both_sizes, "ninth"),
+        partial(doc_tables.tuning_both_sizes, "tenth"),
     ],
 }
 

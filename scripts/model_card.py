@@ -42,8 +42,6 @@ OURS = {  # stages that the paper does not have
     "taught to this one network ([docs/stt.md](../../docs/stt.md#an-ensemble-taught-to-one-network)).",
     "ChainDistillation": "ChainDistillation is ours, not the paper's: labels carried step by step through clips, taught to "
     "the match from end to end ([docs/stt.md](../../docs/stt.md#chains-taught-to-a-direct-match)).",
-    "FeatureReconstruction": "FeatureReconstruction is ours, not the paper's: colours reconstructed by the features that "
-    "carry labels ([docs/stt.md](../../docs/stt.md#reconstruction-through-the-features)).",
 }
 
 

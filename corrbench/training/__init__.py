@@ -1,23 +1,5 @@
 """Training: stages (STAGES), losses (LOSSES), the loop that runs them and the cache that keeps what they made."""
 
-from corrbench.training import (
-    chain,
-    dense,
-    ensemble,
-    feature_reconstruction,
-    losses,
-    spatial,
-    temporal,
-    whitening,
-)
+from corrbench.training import chain, dense, ensemble, losses, spatial, temporal, whitening
 
-__all__ = [
-    "chain",
-    "dense",
-    "ensemble",
-    "feature_reconstruction",
-    "losses",
-    "spatial",
-    "temporal",
-    "whitening",
-]
+__all__ = ["chain", "dense", "ensemble", "losses", "spatial", "temporal", "whitening"]

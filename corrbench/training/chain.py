@@ -11,10 +11,14 @@ import torch
 
 from corrbench.propagation import carry
 from corrbench.protocol import preset
-from corrbench.registry import DATASETS, STAGES, build
-from corrbench.training.clips import ClipFeed, MapNetwork, dummy_clips
+from corrbench.registry import BACKBONES, DATASETS, STAGES, build
+from corrbench.training import pixels
+from corrbench.training.inputs import as_evaluated
 from corrbench.training.losses import chain_distillation, chain_targets
-from corrbench.training.stage import Batch, Stage
+from corrbench.training.schedule import generator, sample_numbers
+from corrbench.training.stage import Batch, EvalNetwork, Part, Stage, load_needed
+
+DUMMY = (256, 456)
 
 
 @STAGES.register_module()
@@ -64,20 +68,65 @@ class ChainDistillation(Stage):
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> ChainNetwork:
         return ChainNetwork(self, parent)
 
-    def feed(self, seed: int, dataset: Any = None) -> ClipFeed:
-        return ClipFeed(self, dataset or build(DATASETS, self.dataset), seed)
+    def feed(self, seed: int, dataset: Any = None) -> ChainFeed:
+        return ChainFeed(self, dataset or build(DATASETS, self.dataset), seed)
 
     def dummy(self, samples: int) -> Batch:
-        return {"clips": dummy_clips(samples, self.frames)}
+        return {"clips": [torch.rand(self.frames, 3, *DUMMY) for _ in range(samples)]}
 
 
-class ChainNetwork(MapNetwork):
+class ChainFeed:
+    """Clips, addressed by update: in an epoch each video gives one, at a random place."""
+
+    def __init__(self, stage: ChainDistillation, dataset: Any, seed: int) -> None:
+        self.stage, self.dataset, self.seed = stage, dataset, seed
+        self.pixels = pixels.shared(dataset)
+
+    def fetch(self, part: Part) -> Batch:
+        """This process's clips, uint8 (frames, h, w, 3) each."""
+        batch = self.stage.batch
+        numbers = sample_numbers(len(self.dataset), self.seed, part.update * batch, batch)
+        drawn = torch.rand(batch, 2, generator=generator(self.seed, "clips", part.update)).tolist()
+        clips = []
+        for row in range(part.start, part.stop):
+            when, mirrored = drawn[row]
+            images = self.pixels.get(self._frames(numbers[row], when))
+            pixels.check_one_size(images, self.dataset.name, numbers[row])
+            clip = torch.stack([torch.from_numpy(image) for image in images])
+            clips.append(clip.flip(2) if mirrored < self.stage.flip_share else clip)
+        return {"clips": clips}
+
+    def _frames(self, video: int, when: float) -> list[tuple[int, int]]:
+        stage = self.stage
+        span = (stage.frames - 1) * stage.step
+        places = self.dataset.frames(video) - span
+        if places < 1:
+            raise ValueError(
+                f"{self.dataset.name}: video {video} has {places + span} frames, too few for clips of {stage.frames} with "
+                f"step {stage.step}; remove it or lower frames or step"
+            )
+        first = int(when * places)
+        return [(video, first + stage.step * n) for n in range(stage.frames)]
+
+    def prepare(self, batch: Batch, device: torch.device) -> Batch:
+        """Network inputs (frames, 3, H, W) each, made on the device as the evaluation makes them."""
+        return {"clips": as_evaluated(batch["clips"], self.stage.colour, self.stage.resize, device)}
+
+
+class ChainNetwork(EvalNetwork):
     """The network (`backbone`, the result), of which the map alone is trained, and the map as it came."""
 
     def __init__(self, stage: ChainDistillation, parent: dict[str, torch.Tensor] | None) -> None:
-        super().__init__(stage, parent)
-        self.protocol = preset("stt").replace(radius=stage.radius)
+        super().__init__()
+        self.stage, self.protocol = stage, preset("stt").replace(radius=stage.radius)
+        self.backbone = build(BACKBONES, stage.backbone)
+        if not hasattr(self.backbone, "whitening"):
+            raise ValueError(
+                f"ChainDistillation: {stage.backbone['type']} has no map to train; backbone must be a Whitened one"
+            )
+        load_needed(stage, self.backbone, parent)
         self.teacher = copy.deepcopy(self.backbone.whitening).requires_grad_(False)
+        self.backbone.backbone.requires_grad_(False)
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """`{"chain": loss}`, the mean over clips and gaps."""
@@ -85,9 +134,17 @@ class ChainNetwork(MapNetwork):
 
     def _losses(self, clip_T3HW: torch.Tensor) -> list[torch.Tensor]:
         """The loss of each gap of a clip."""
-        stage, losses = self.stage, []
-        joined = self.joined(clip_T3HW)
+        stage = self.stage
+        with torch.no_grad():  # frame by frame: a CPU gains nothing by batches, and a clip may be long
+            maps = [
+                self.backbone.joined(frame.contiguous(memory_format=torch.channels_last))
+                for frame in clip_T3HW.split(1)
+            ]
+        losses = []
         with torch.autocast(clip_T3HW.device.type, enabled=False):
+            joined = torch.cat(maps).float()
+            if self.backbone.centred:  # the clip is the video
+                joined -= joined.mean((0, 2, 3), keepdim=True)
             with torch.no_grad():
                 carried_TShw = self.carried(self.teacher(joined))
             features = self.backbone.whitening(joined[[0, *stage.gaps]]).flatten(2).transpose(1, 2)

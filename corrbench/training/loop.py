@@ -138,7 +138,7 @@ def step(
     Networks that only gather statistics give values without a gradient.
     """
     for group in optimiser.param_groups:
-        group["lr"] = learning_rate * group.get("rate", 1.0)
+        group["lr"] = learning_rate
     optimiser.zero_grad(set_to_none=True)
     network.begin()
     sums: dict[str, torch.Tensor] = {}

@@ -96,7 +96,7 @@ def test_spatial_only_is_evaluated_as_its_own_method_is() -> None:
 
 def test_settings_of_the_paper_are_in_the_file() -> None:
     spatial, temporal, *ours = data("stt")["training"]
-    assert [stage["updates"] for stage in ours] == [0, 0, 0, 0]
+    assert [stage["updates"] for stage in ours] == [0, 0, 0]
     assert (spatial["queue"], spatial["temperature"], spatial["key_momentum"]) == (65536, 0.2, 0.999)
     assert (temporal["local_weight"], temporal["global_weight"], temporal["radii"]) == (1000.0, 50.0, (12, 6))
     assert temporal["updates"] == round(800 * 3471 / 64)

@@ -8,17 +8,12 @@ from corrbench.training.losses.distillation import (
     local_distillation,
     local_distillation_parts,
 )
-from corrbench.training.losses.reconstruction import (
-    carry_channel,
-    colour_reconstruction,
-    reconstruction,
-)
+from corrbench.training.losses.reconstruction import carry_channel, reconstruction
 
 __all__ = [
     "carry_channel",
     "chain_distillation",
     "chain_targets",
-    "colour_reconstruction",
     "dense_info_nce",
     "ensemble_distillation",
     "global_distillation",

@@ -43,26 +43,6 @@ def reconstruction(
     return F.smooth_l1_loss(scale * full, scale * target_B1HW)
 
 
-@LOSSES.register_module()
-def colour_reconstruction(
-    query_BChw: torch.Tensor,
-    key_BChw: torch.Tensor,
-    reference_BVhw: torch.Tensor,
-    target_BVhw: torch.Tensor,
-    radius: int,
-    temperature: float = 0.07,
-    scale: float = 20.0,
-) -> torch.Tensor:
-    """Smooth L1 between V values of each target cell and those of the reference, carried as a protocol carries labels.
-
-    `query` are features of the target frame, `key` of the reference frame, normalised here; the weights are the softmax of
-    cosine / temperature over the keys with |dy|, |dx| <= radius. Both sides are multiplied by `scale`. Returns a scalar.
-    """
-    sharp = query_BChw.shape[1] ** 0.5 / temperature  # carry_channel divides by the root of C
-    query, key = F.normalize(query_BChw, dim=1) * sharp, F.normalize(key_BChw, dim=1)
-    return F.smooth_l1_loss(scale * carry_channel(query, key, reference_BVhw, radius), scale * target_BVhw)
-
-
 def carry_channel(
     query_BChw: torch.Tensor, key_BChw: torch.Tensor, value_BVhw: torch.Tensor, radius: int
 ) -> torch.Tensor:
