@@ -129,6 +129,38 @@ def tuning_both_sizes(round_: str) -> list[str]:
     return lines
 
 
+def rounds() -> list[str]:
+    """The rounds that had a rule: the shipped weights' number and the best of what was tried, and what came of it."""
+    tried = {
+        "third": ("pairs from moving photographs; statistics of frames at other sizes (24 sequences)", None),
+        "fourth": ("other seeds; statistics of photographs", None),
+        "fifth": ("an ensemble taught to one network", None),
+        "sixth": ("chains taught to a direct match", "stt-chain"),
+        "seventh": ("passes without a and without b joined", "stt-two-pass"),
+        "eighth": ("centred on the video, without chains", None),
+        "ninth": ("centred, then chains", "stt-centred-chain"),
+        "tenth": ("reconstruction through the features", None),
+    }
+    davis = {
+        r.method["name"]: r.summary["J&F-Mean"]
+        for r in record.find(REPORTS / "davis10")
+        if r.task["name"] == "davis" and r.protocol["name"] == "stt"
+    }
+    lines = [
+        "| round | what was tried | shipped weights | best of it | shipped as | its J&F, ten DAVIS sequences |",
+        "|---|---|---:|---:|---|---:|",
+    ]
+    for key, (words, name) in tried.items():
+        rows = result("stt_whitening")[key]["rows"]
+        start = next(i for i, row in enumerate(rows) if row["variant"].startswith("shipped weights"))
+        best = max(row["mean"] for row in rows[start + 1 :])
+        outcome = (
+            f"`{name.replace('stt', 'stt-r18', 1)}` | {davis[name]:.1f}" if name else "not shipped | not run"
+        )
+        lines.append(f"| {key} | {words} | {rows[start]['mean']:.2f} | {best:.2f} | {outcome} |")
+    return lines
+
+
 def tuning_halves() -> list[str]:
     """What the second step was trained on, judged at own size."""
     number = "training frames at own size"

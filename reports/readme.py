@@ -1,5 +1,4 @@
-"""Write the measured parts of README.md, docs/performance.md and docs/stt.md from the records under reports/ and the results
-under benchmarks/.
+"""Write the measured parts of README.md and docs/ from the records under reports/ and the results under benchmarks/.
 
 python reports/readme.py            rewrite them
 python reports/readme.py --check    exit 1 where they say something else (the test suite does this)
@@ -172,6 +171,9 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
     ],
     ROOT / "docs" / "stt.md": [
         doc_tables.whitening,
+    ],
+    ROOT / "docs" / "stt_tuning.md": [
+        doc_tables.rounds,
         partial(doc_tables.trials, "trials", TRIALS),
         partial(doc_tables.trials, "around_small", "change"),
         partial(doc_tables.trials, "dense", "change"),

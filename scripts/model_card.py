@@ -206,7 +206,7 @@ def _data(about: Mapping[str, Any]) -> list[str]:
         "No label was used in training"
         + (
             "; the settings of the stages that are not the paper's were chosen with masks drawn by hand on some "
-            "training frames ([docs/stt.md](../../docs/stt.md#what-was-tried))"
+            "training frames ([docs/stt_tuning.md](../../docs/stt_tuning.md))"
             if chosen
             else ""
         )

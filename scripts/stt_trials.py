@@ -2,7 +2,7 @@
 
     CORRBENCH_DATA=/data corrbench ablate scripts/stt_trials.py tasks/synthetic.py --schedule trial --report reports/trials
 
-One seed each, in the order in which they were tried; no evaluation video was looked at. The results: docs/stt.md.
+One seed each, in the order in which they were tried; no evaluation video was looked at. The results: docs/stt_tuning.md.
 """
 
 _base_ = "../methods/stt.py"

@@ -9,7 +9,7 @@ NAME is `chain` (the shipped map), `two-pass` (passes without a and without b jo
 trained no further. What is taught are matches within training videos, so frames of these no longer judge it. Each half of
 them therefore judges what was taught on the other half: `--held-out` leaves out the sequences that a variant's last stage
 saw; `--only "first half"` evaluates one. A quarter of an hour of two cores a variant. No evaluation video was looked at. The
-results: docs/stt.md.
+results: docs/stt_tuning.md.
 """
 
 _base_ = "../methods/stt.py"

@@ -3,7 +3,7 @@
     export CORRBENCH_DATA=/data
     corrbench ablate scripts/stt_trials_dense.py tasks/synthetic.py --schedule contrast --report reports/trials
 
-One seed each, at short side 480; no evaluation video was looked at. The results: docs/stt.md.
+One seed each, at short side 480; no evaluation video was looked at. The results: docs/stt_tuning.md.
 """
 
 _base_ = "../methods/stt.py"

@@ -6,7 +6,7 @@
 
 and the same with the schedule `joint`. bf16 autocast in every step of these; half of the last one's pairs from moving
 photographs. An hour and a half of two cores with bf16 matrix units. No evaluation video was looked at. The results:
-docs/stt.md.
+docs/stt_tuning.md.
 """
 
 _base_ = "../methods/stt.py"

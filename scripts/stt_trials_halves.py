@@ -5,7 +5,7 @@
 
 Videos that the second step was trained on are no judge of how it does on others. So it, and the whitening after it, see one
 half of the 27 videos, and frames of the others are scored. Half of the updates of `small`, 20 minutes of a core with bf16
-matrix units a variant. No evaluation video was looked at. The results: docs/stt.md.
+matrix units a variant. No evaluation video was looked at. The results: docs/stt_tuning.md.
 """
 
 _base_ = "../methods/stt.py"

@@ -5,7 +5,7 @@
     corrbench ablate scripts/stt_trials_moving.py tasks/synthetic.py --schedule small --report reports/trials
 
 The paper's losses as they are, 4,000 updates in half an hour to an hour of two cores with bf16 matrix units. No evaluation
-video was looked at. The results: docs/stt.md.
+video was looked at. The results: docs/stt_tuning.md.
 """
 
 _base_ = "../methods/stt.py"

@@ -4,7 +4,7 @@
     python scripts/tuning_frames.py scripts/stt_trials_whitening.py --schedule small --save tuning.json
     corrbench ablate scripts/stt_trials_whitening.py tasks/synthetic.py --schedule small --report reports/trials
 
-No evaluation video was looked at. The results: docs/stt.md.
+No evaluation video was looked at. The results: docs/stt_tuning.md.
 """
 
 _base_ = "../methods/stt.py"
