@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from corrbench import memory
-from corrbench.backbones.whitened import over_video
+from corrbench.backbones.centred import over_video
 from corrbench.compiling import Compiled
 from corrbench.datasets.sequence import Sequence
 from corrbench.pipeline import ahead, cores

@@ -120,10 +120,5 @@ def _joined(stage: Mapping[str, Any]) -> dict[str, Any]:
 def training_kept(about: Mapping[str, Any]) -> dict[str, Any]:
     """What a record keeps of a training run (`Trained.info`) or of a shipped file (`shipped.header`)."""
     keys = ("type", "digest", "updates", "data", "device", "sha256")
-    stages = [{key: stage[key] for key in keys} | _joined(stage) | _power(stage) for stage in about["stages"]]
+    stages = [{key: stage[key] for key in keys} | _joined(stage) for stage in about["stages"]]
     return {key: about[key] for key in ("schedule", "seed", "ablation", "synthetic")} | {"stages": stages}
-
-
-def _power(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """How far a whitening stage whitens (0: not at all), or nothing."""
-    return {key: value for key, value in stage.get("settings", {}).items() if key == "power"}

@@ -77,17 +77,16 @@ def higher_is_better(metric: str) -> bool:
 def backbone(record: Record) -> str:
     """What computes the features, in a few words: `ResNet-18`, `ResNet-18, whitened`, `HOG`; a dash where nothing does.
 
-    `centred` stands where features depend on the whole video; a linear map of power 0 only turns them, and whitens nothing.
+    `centred` stands where features depend on the whole video.
     """
-    words = _backbone(record.data.get("resolved", {}).get("method", {}).get("backbone"))
-    trained = (record.data.get("checkpoint") or {}).get("trained") or {}
-    powers = [stage["power"] for stage in trained.get("stages", []) if "power" in stage]
-    return words.replace(", whitened", "") if powers and not powers[-1] else words
+    return _backbone(record.data.get("resolved", {}).get("method", {}).get("backbone"))
 
 
 def _backbone(config: Any) -> str:
     if not isinstance(config, dict) or "type" not in config:
         return "–"
+    if config["type"] == "Centred":
+        return f"{_backbone(config['backbone'])}, centred"
     if config["type"] == "Whitened":
         return f"{_backbone(config['backbone'])}, whitened" + ", centred" * bool(config.get("centred"))
     detail = next((config[name] for name in ("depth", "size", "variant", "name") if config.get(name)), None)

@@ -1,7 +1,6 @@
-"""MobileNetV2, ImageNet-supervised, with what the shipped STT has behind its network: what those steps alone are worth.
+"""MobileNetV2, ImageNet-supervised, whitened on unlabelled frames as the shipped STT is: what that step alone is worth.
 
-Not a method of the literature: a baseline for reading the shipped STT's numbers (docs/stt.md, "Whitening"). Schedule `small`
-whitens it on unlabelled frames as STT is; `centred` only takes away the mean of the evaluated video.
+Not a method of the literature: a baseline for reading the shipped STT's numbers (docs/stt.md, "Whitening").
 """
 
 _base_ = "./mobilenetv2.py"
@@ -18,11 +17,4 @@ training = [
     ),
 ]
 
-schedules = {
-    "small": {},
-    "centred": {  # a rotation, which leaves cosines as they are, and the mean
-        "training.0.means": (),
-        "training.0.power": 0.0,
-        "training.0.centred": True,
-    },
-}
+schedules = {"small": {}}

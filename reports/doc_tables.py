@@ -180,7 +180,7 @@ def whitening() -> list[str]:
         "stt-small ": ("STT, not whitened", ("contrast",)),
         "mobilenetv2": ("MobileNetV2, ImageNet-supervised", ("davis10", "pose")),
         "mobilenetv2_whitened-small": ("MobileNetV2, whitened alike", ("davis10", "pose")),
-        "mobilenetv2_whitened-centred": ("MobileNetV2, centred on the video", ("davis10", "pose")),
+        "mobilenetv2_centred": ("MobileNetV2, centred on the video", ("davis10", "pose")),
     }
     data: dict[str, str] = {}
     scores: dict[tuple[str, str], float] = {}

@@ -25,8 +25,8 @@ from safetensors.torch import save
 from corrbench import __version__, config, plugins, record, shipped, zoo
 from corrbench.ablation import FULL, changes_of
 from corrbench.ablation_study import placeless, thinned
+from corrbench.backbones.centred import over_video
 from corrbench.backbones.colour import to_input
-from corrbench.backbones.whitened import over_video
 from corrbench.registry import BACKBONES, build
 from corrbench.run_weights import network_of
 from corrbench.training import cache, checkpoint

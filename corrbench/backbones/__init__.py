@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from corrbench.backbones import descriptors, mobilenet, resnet, vit, whitened  # noqa: F401  (registers)
+from corrbench.backbones import centred, descriptors, mobilenet, resnet, vit, whitened  # noqa: F401  (registers)

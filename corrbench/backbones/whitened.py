@@ -25,7 +25,7 @@ class Whitened(nn.Module):
     unlabelled frames (the stage `Whitening`, `training/whitening.py`; Jégou & Chum, Negative evidences and
     co-occurences in image retrieval: the benefit of PCA and whitening, ECCV 2012); without weights W takes the first
     `directions` of x and m is 0. With `centred`, m is instead the mean over all cells of the video that is evaluated: what
-    all of them have in common then says nothing (the function `over_video` takes it away). `stride` is the backbone's;
+    all of them have in common then says nothing (`centred.over_video` takes it away). `stride` is the backbone's;
     `channels` is `directions`; features may be negative.
     """
 
@@ -40,6 +40,10 @@ class Whitened(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = build(BACKBONES, backbone)
+        if getattr(self.backbone, "centred", False):
+            raise ValueError(
+                "Whitened: a Centred backbone inside would not be centred; set centred here instead"
+            )
         self.centred = centred
         self.layers, self.means, self.dropped = tuple(layers or ()), tuple(means), tuple(dropped)
         if any(width < 1 or width % 2 == 0 for width in self.means):
@@ -89,16 +93,6 @@ class Whitened(nn.Module):
         joined = self.joined(x_BCHW)
         with torch.autocast(x_BCHW.device.type, enabled=False):
             return self.whitening(joined.to(self.whitening.weight.dtype))
-
-
-def over_video(backbone: nn.Module, maps_TChw: torch.Tensor) -> torch.Tensor:
-    """The features of a video's frames, from what `backbone` gave for each: `centred` in place, or as they are."""
-    if not getattr(backbone, "centred", False):
-        return maps_TChw
-    mean = torch.stack([frame.mean((1, 2)) for frame in maps_TChw]).mean(0)
-    for frame in maps_TChw:  # one by one: the maps of a long video may lie in a file
-        frame -= mean[:, None, None]
-    return maps_TChw
 
 
 def _averaged_down(map_BCHW: torch.Tensor, times: int) -> torch.Tensor:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from corrbench import config, scores, zoo
-from corrbench.backbones.whitened import over_video
+from corrbench import config, zoo
+from corrbench.backbones.centred import over_video
 from corrbench.datasets.sequence import Sequence
 from corrbench.methods import LabelPropagation
 from corrbench.provenance import Numerics
 from corrbench.registry import BACKBONES, STAGES, build
-from corrbench.run_weights import network_of, training_kept
+from corrbench.run_weights import network_of
 from corrbench.training import loop
 from corrbench.training.checkpoint import load_weights
 from corrbench.training.stage import Part
@@ -258,22 +257,3 @@ def test_a_constant_that_all_cells_share_changes_no_centred_feature() -> None:
     maps = method.features(sequence, (40, 56))
     torch.testing.assert_close(maps.mean((0, 2, 3)), torch.zeros(maps.shape[1]), rtol=0, atol=1e-5)
     assert maps.mean((2, 3)).abs().max() > 1e-3  # frames differ: the mean is the video's
-
-
-@pytest.mark.parametrize(("power", "words"), [(0.75, "HOG, whitened, centred"), (0.0, "HOG, centred")])
-def test_a_map_that_only_turns_features_is_not_called_whitening(power: float, words: str) -> None:
-    settings: dict[str, Any] = {
-        "layers": None,
-        "means": [],
-        "directions": None,
-        "centred": True,
-        "power": power,
-    }
-    plain = dict.fromkeys(("digest", "updates", "data", "device", "sha256"))
-    about = {"schedule": "centred", "seed": 0, "ablation": None, "synthetic": False}
-    kept = training_kept(about | {"stages": [{"type": "Whitening", "settings": settings} | plain]})
-    data = {
-        "resolved": {"method": {"backbone": network_of(kept["stages"], {"type": "HOG"})}},
-        "checkpoint": {"trained": kept},
-    }
-    assert scores.backbone(SimpleNamespace(data=data)) == words  # type: ignore[arg-type]
