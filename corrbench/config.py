@@ -1,6 +1,6 @@
 """Plugin files as data: load them, override known keys, fill in class defaults, digest and compare them.
 
-mmengine's `Config` reads the files (`_base_`, `_delete_`, `{{_base_.key}}`); what it does loosely is strict here: a file
+mmengine's `Config` reads the files (`_base_`, `_delete_`); what it does loosely is strict here: a file
 with anything but literals and `dict(...)` is refused before it is read, an override of an unknown key is an error,
 and the digest is of content with the defaults filled in (never of order, path or formatting).
 """

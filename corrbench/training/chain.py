@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from corrbench.backbones.centred import over_video
 from corrbench.propagation import carry
 from corrbench.protocol import preset
 from corrbench.registry import BACKBONES, DATASETS, STAGES, build
@@ -142,9 +143,7 @@ class ChainNetwork(EvalNetwork):
             ]
         losses = []
         with torch.autocast(clip_T3HW.device.type, enabled=False):
-            joined = torch.cat(maps).float()
-            if self.backbone.centred:  # the clip is the video
-                joined -= joined.mean((0, 2, 3), keepdim=True)
+            joined = over_video(self.backbone, torch.cat(maps).float())  # the clip is the video
             with torch.no_grad():
                 carried_TShw = self.carried(self.teacher(joined))
             features = self.backbone.whitening(joined[[0, *stage.gaps]]).flatten(2).transpose(1, 2)
