@@ -1,4 +1,5 @@
-"""torch.compile for a backbone that only computes features: weights frozen, batch normalisation folded into convolutions."""
+"""torch.compile for a backbone that only computes features: weights frozen, batch normalisation folded into convolutions
+unless it is adapted to each video."""
 
 from __future__ import annotations
 
@@ -17,7 +18,11 @@ class Compiled:
 
     def __init__(self, backbone: nn.Module) -> None:
         self.useful = any(True for _ in backbone.parameters())
-        self.forward = torch.compile(backbone, options={"freezing": True}) if self.useful else backbone
+        self.forward = (
+            torch.compile(backbone, options={"freezing": not getattr(backbone, "adapted", False)})
+            if self.useful
+            else backbone
+        )
 
     def __call__(self, images: torch.Tensor, batch: int) -> torch.Tensor:
         """Feature maps of (B, 3, H, W), B at most `batch`; ValueError where torch cannot compile here."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from corrbench import memory
+from corrbench.backbones.adapted import places, to_video
 from corrbench.backbones.centred import over_video
 from corrbench.compiling import Compiled
 from corrbench.datasets.sequence import Sequence
@@ -128,8 +129,6 @@ class LabelPropagation:
 
     def features(self, sequence: Sequence, input_size: tuple[int, int]) -> torch.Tensor:
         """Feature maps of every frame, resized to `input_size`: float32 (T, C, h, w) on the device, not normalised."""
-        from corrbench.backbones.colour import to_input
-
         assert self.backbone is not None, "prepare() comes first"
         device = torch.device(self.numerics.device)
         autocast = (
@@ -147,13 +146,21 @@ class LabelPropagation:
         )
         start, threads = 0, cores()
         decoded = ahead(sequence.frame, range(len(sequence)), threads=threads, depth=step + threads)
-        with torch.inference_mode(), autocast, closing(decoded) as frames:
+
+        def some_of_all() -> torch.Tensor:
+            return self._images([sequence.frame(t) for t in places(len(sequence))], input_size)
+
+        with (
+            torch.inference_mode(),
+            autocast,
+            to_video(self.backbone, some_of_all),
+            closing(decoded) as frames,
+        ):
             waiting: list[np.ndarray] = []
             while start < len(sequence):
                 waiting += islice(frames, min(step, len(sequence) - start) - len(waiting))
                 try:
-                    image = to_input(np.stack(waiting[:step]), self.colour, device=device, size=input_size)
-                    image = image.contiguous(memory_format=torch.channels_last)
+                    image = self._images(waiting[:step], input_size)
                     some = self.compiled(image, step) if self.compiled else self.backbone(image)
                 except torch.OutOfMemoryError:
                     if step == 1:
@@ -171,6 +178,13 @@ class LabelPropagation:
         assert maps is not None, "a sequence has at least one frame"
         with torch.inference_mode():
             return over_video(self.backbone, maps)
+
+    def _images(self, frames: list[np.ndarray], input_size: tuple[int, int]) -> torch.Tensor:
+        """The network's input, (B, 3, H, W) on the device, of frames (h, w, 3)."""
+        from corrbench.backbones.colour import to_input
+
+        images = to_input(np.stack(frames), self.colour, device=self.numerics.device, size=input_size)
+        return images.contiguous(memory_format=torch.channels_last)
 
     def _place(self, frames: int, shape: tuple[int, ...]) -> torch.Tensor:
         """Where feature maps (T, C, h, w) are kept: on the device, unless that would take half of the memory allowed.

@@ -114,7 +114,7 @@ def _joined(stage: Mapping[str, Any]) -> dict[str, Any]:
     backbone = settings.get("backbone", {})
     holder = backbone if backbone.get("type") == "Whitened" else settings
     joined = {key: holder[key] for key in ("layers", "means", "directions") if key in holder}
-    return joined | {key: holder[key] for key in ("dropped", "centred") if holder.get(key)}
+    return joined | {key: holder[key] for key in ("dropped", "centred", "adapted") if holder.get(key)}
 
 
 def training_kept(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def higher_is_better(metric: str) -> bool:
 def backbone(record: Record) -> str:
     """What computes the features, in a few words: `ResNet-18`, `ResNet-18, whitened`, `HOG`; a dash where nothing does.
 
-    `centred` stands where features depend on the whole video.
+    `centred` and `adapted` stand where features depend on the whole video.
     """
     return _backbone(record.data.get("resolved", {}).get("method", {}).get("backbone"))
 
@@ -85,10 +85,11 @@ def backbone(record: Record) -> str:
 def _backbone(config: Any) -> str:
     if not isinstance(config, dict) or "type" not in config:
         return "–"
-    if config["type"] == "Centred":
-        return f"{_backbone(config['backbone'])}, centred"
+    if config["type"] in ("Centred", "Adapted"):
+        return f"{_backbone(config['backbone'])}, {config['type'].lower()}"
     if config["type"] == "Whitened":
-        return f"{_backbone(config['backbone'])}, whitened" + ", centred" * bool(config.get("centred"))
+        further = [what for what in ("centred", "adapted") if config.get(what)]
+        return ", ".join([_backbone(config["backbone"]), "whitened", *further])
     detail = next((config[name] for name in ("depth", "size", "variant", "name") if config.get(name)), None)
     return str(config["type"]) if detail is None else f"{config['type']}-{detail}"
 

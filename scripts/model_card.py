@@ -31,6 +31,7 @@ WHITENING = (
     "directions",
     "dropped",
     "centred",
+    "adapted",
     "power",
     "floor",
 )

@@ -25,6 +25,7 @@ from safetensors.torch import save
 from corrbench import __version__, config, plugins, record, shipped, zoo
 from corrbench.ablation import FULL, changes_of
 from corrbench.ablation_study import placeless, thinned
+from corrbench.backbones.adapted import to_video
 from corrbench.backbones.centred import over_video
 from corrbench.backbones.colour import to_input
 from corrbench.registry import BACKBONES, build
@@ -235,8 +236,9 @@ def feature_difference(
     for tensors in (whole, stored):
         network = build(BACKBONES, backbone)
         network.load_state_dict({k: tensors[k].float() for k in stored}, strict=False)
-        with torch.inference_mode():
-            maps.append(over_video(network, network.eval()(to_input(frames, colour))))
+        images = to_input(frames, colour)
+        with torch.inference_mode(), to_video(network.eval(), lambda images=images: images):
+            maps.append(over_video(network, network(images)))
     apart = (maps[1] - maps[0]).norm(dim=1) / maps[0].norm(dim=1).clamp_min(1e-12)
     return float(apart.max())
 

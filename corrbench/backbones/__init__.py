@@ -2,4 +2,12 @@
 
 from __future__ import annotations
 
-from corrbench.backbones import centred, descriptors, mobilenet, resnet, vit, whitened  # noqa: F401  (registers)
+from corrbench.backbones import (  # noqa: F401  (registers)
+    adapted,
+    centred,
+    descriptors,
+    mobilenet,
+    resnet,
+    vit,
+    whitened,
+)

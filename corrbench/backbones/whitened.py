@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from corrbench.backbones.adapted import mark
 from corrbench.backbones.colour import drop_channel
 from corrbench.registry import BACKBONES, build
 
@@ -25,7 +26,8 @@ class Whitened(nn.Module):
     unlabelled frames (the stage `Whitening`, `training/whitening.py`; Jégou & Chum, Negative evidences and
     co-occurences in image retrieval: the benefit of PCA and whitening, ECCV 2012); without weights W takes the first
     `directions` of x and m is 0. With `centred`, m is instead the mean over all cells of the video that is evaluated: what
-    all of them have in common then says nothing (`centred.over_video` takes it away). `stride` is the backbone's;
+    all of them have in common then says nothing (`centred.over_video` takes it away). With `adapted` above 0, batch
+    normalisation has that share of its statistics from the video, as an `Adapted` backbone's. `stride` is the backbone's;
     `channels` is `directions`; features may be negative.
     """
 
@@ -37,13 +39,15 @@ class Whitened(nn.Module):
         directions: int | None = None,
         dropped: Sequence[int] = (),
         centred: bool = False,
+        adapted: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone = build(BACKBONES, backbone)
-        if getattr(self.backbone, "centred", False):
-            raise ValueError(
-                "Whitened: a Centred backbone inside would not be centred; set centred here instead"
-            )
+        for what in ("centred", "adapted"):
+            if getattr(self.backbone, what, False):
+                raise ValueError(
+                    f"Whitened: a {what.capitalize()} backbone inside would not be {what}; set {what} here instead"
+                )
         self.centred = centred
         self.layers, self.means, self.dropped = tuple(layers or ()), tuple(means), tuple(dropped)
         if any(width < 1 or width % 2 == 0 for width in self.means):
@@ -51,6 +55,10 @@ class Whitened(nn.Module):
         if any(channel not in (0, 1, 2) for channel in self.dropped):
             raise ValueError(
                 f"Whitened: dropped {list(self.dropped)} must be channels of the input: 0, 1 or 2"
+            )
+        if adapted and len(self.dropped) > 1:
+            raise ValueError(
+                "Whitened: several passes have statistics of their own; with adapted, drop one channel or none"
             )
         if self.layers and not hasattr(self.backbone, "forward_layers"):
             raise ValueError(f"Whitened: {backbone['type']} has no stages to choose from; leave layers out")
@@ -62,7 +70,14 @@ class Whitened(nn.Module):
             raise ValueError(f"Whitened: directions {directions} must be from 1 to {joined}")
         self.whitening = nn.Conv2d(joined, self.channels, 1, bias=not centred)
         self.set(torch.zeros(joined), torch.eye(self.channels, joined))
+        if adapted:
+            mark(self, adapted)
         self.eval()
+
+    @classmethod
+    def idle(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        """Settings that no digest of a trained stage has, as a stage's `idle`: what came later and is not used."""
+        return frozenset() if settings.get("adapted") else frozenset({"adapted"})
 
     def set(self, mean_J: torch.Tensor, matrix_CJ: torch.Tensor) -> None:
         """Let the features be `matrix @ (x - mean)`; of a centred network's, the video gives the mean."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from corrbench.backbones.adapted import places, to_video
 from corrbench.backbones.centred import over_video
 from corrbench.propagation import carry
 from corrbench.protocol import preset
@@ -33,7 +34,7 @@ class ChainDistillation(Stage):
     So carried, labels arrive better than by a match of two frames far apart, and what they say of the frames at `gaps`
     (numbers of frames of the clip) is what the map learns to find by such a match (`losses.chain_distillation`). Taught are
     cells whose label lies by at least `certain` within `reach` cells of its maximum. The network before the map stays
-    as it is. Of a `centred` network the clip's mean is taken away.
+    as it is. To a `centred` or `adapted` one the clip is the video.
 
     Ours, not STT's. Kin to Jabri et al., Contrastive random walk, NeurIPS 2020, whose chains of affinities are what is
     trained, where here they teach.
@@ -136,7 +137,11 @@ class ChainNetwork(EvalNetwork):
     def _losses(self, clip_T3HW: torch.Tensor) -> list[torch.Tensor]:
         """The loss of each gap of a clip."""
         stage = self.stage
-        with torch.no_grad():  # frame by frame: a CPU gains nothing by batches, and a clip may be long
+        seen = places(len(clip_T3HW))
+        with (
+            torch.no_grad(),
+            to_video(self.backbone, lambda: clip_T3HW[seen]),
+        ):  # frame by frame: a CPU gains nothing by batches, and a clip may be long
             maps = [
                 self.backbone.joined(frame.contiguous(memory_format=torch.channels_last))
                 for frame in clip_T3HW.split(1)

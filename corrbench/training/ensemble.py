@@ -62,10 +62,11 @@ class EnsembleDistillation(Stage):
             raise ValueError(
                 f"EnsembleDistillation: joint {self.joint} must be from 0 to below updates, {self.updates}"
             )
-        if self.updates and self.backbone.get("centred"):
-            raise ValueError(
-                "EnsembleDistillation: pairs of frames are no video; its network cannot be centred"
-            )
+        for what in ("centred", "adapted"):
+            if self.updates and self.backbone.get(what):
+                raise ValueError(
+                    f"EnsembleDistillation: pairs of frames are no video; its network cannot be {what}"
+                )
 
     @classmethod
     def idle(cls, settings: Mapping[str, Any]) -> frozenset[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from corrbench import config
 from corrbench.datasets.roots import DataMissing
-from corrbench.registry import DATASETS, STAGES, build, did_you_mean, lookup
+from corrbench.registry import BACKBONES, DATASETS, STAGES, build, did_you_mean, lookup
 from corrbench.training import checkpoint, speed
 
 VERSION = 1  # raise it when the same settings no longer give the same weights
@@ -177,6 +177,9 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     idle = lookup(STAGES, settings["type"]).idle(settings)
     plain = {key: value for key, value in settings.items() if key not in idle}
+    backbone = settings["backbone"]
+    unused = getattr(lookup(BACKBONES, backbone["type"]), "idle", lambda _: ())(backbone)
+    plain["backbone"] = {key: value for key, value in backbone.items() if key not in unused}
     plain["dataset"] = {
         "type": settings["dataset"]["type"],
         "digest": build(DATASETS, settings["dataset"]).digest(),

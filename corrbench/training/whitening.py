@@ -31,9 +31,9 @@ class Whitening(Stage):
 
     `backbone` is the network that is evaluated, with the weights of the stage before, or with those of the zoo's checkpoint
     `weights` (before its own map, if it has one); the stage's result is a `Whitened` one, with its `layers`, `means`,
-    `dropped`, `centred` and `directions`, those of most variance. `power` 1 whitens wholly, 0 only centres. Variances
-    below `floor` of the largest count as that. Frames are resized as a protocol's `resize` has it. Nothing here has a
-    learning rate.
+    `dropped`, `centred`, `adapted` and `directions`, those of most variance. `power` 1 whitens wholly, 0 only centres.
+    Variances below `floor` of the largest count as that. m and C are taken as the network was trained, not `adapted`.
+    Frames are resized as a protocol's `resize` has it. Nothing here has a learning rate.
 
     Jégou & Chum, ECCV 2012 (power 1).
     """
@@ -48,6 +48,7 @@ class Whitening(Stage):
     directions: int | None = None
     dropped: Sequence[int] = ()
     centred: bool = False
+    adapted: float = 0.0
     weights: str | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class Whitening(Stage):
 
     @classmethod
     def idle(cls, settings: Mapping[str, Any]) -> frozenset[str]:
-        return frozenset(key for key in ("dropped", "centred") if not settings[key])
+        return frozenset(key for key in ("dropped", "centred", "adapted") if not settings[key])
 
     def network(self, parent: dict[str, torch.Tensor] | None, seed: int) -> WhiteningNetwork:
         return WhiteningNetwork(self, parent)
@@ -107,7 +108,7 @@ class WhiteningNetwork(EvalNetwork):
             {
                 "type": "Whitened", "backbone": stage.backbone,
                 "layers": stage.layers, "means": stage.means, "directions": stage.directions, "dropped": stage.dropped,
-                "centred": stage.centred,
+                "centred": stage.centred, "adapted": stage.adapted,
             },
         )  # fmt: skip
         plain = self.backbone.backbone.requires_grad_(False)

@@ -18,7 +18,7 @@ from corrbench.methods import LabelPropagation
 from corrbench.provenance import Numerics
 from corrbench.registry import BACKBONES, STAGES, build
 from corrbench.run_weights import network_of
-from corrbench.training import loop
+from corrbench.training import loop, planning
 from corrbench.training.checkpoint import load_weights
 from corrbench.training.stage import Part
 from corrbench.training.whitening import Whitening
@@ -149,6 +149,7 @@ def test_weights_after_a_whitening_are_of_the_whitened_backbone() -> None:
     assert twice == found | {"dropped": [1, 2]}
     assert network_of([{"type": "Whitening"} | how | {"centred": False}], plain) == found
     assert network_of([{"type": "Whitening"} | how | {"centred": True}], plain) == found | {"centred": True}
+    assert network_of([{"type": "Whitening"} | how | {"adapted": 0.4}], plain) == found | {"adapted": 0.4}
     assert network_of([{"type": "Whitening"} | how], found) == found
 
 
@@ -215,8 +216,17 @@ def test_a_shipped_network_is_whitened_anew_with_other_settings(
 
 
 def test_what_is_not_asked_for_is_no_part_of_the_digest() -> None:
-    assert Whitening.idle({"dropped": [], "centred": False}) == {"dropped", "centred"}
-    assert not Whitening.idle({"dropped": [1, 2], "centred": True})
+    plain = {"dropped": [], "centred": False, "adapted": 0.0}
+    assert Whitening.idle(plain) == set(plain)
+    assert not Whitening.idle({"dropped": [1, 2], "centred": True, "adapted": 0.4})
+
+
+def test_stages_trained_before_a_setting_was_there_are_found(whitening: dict[str, Any]) -> None:
+    """An `adapted` of 0 is none; another one is another network."""
+    inner = {"type": "Whitened", "backbone": NETWORK, "layers": None, "means": [], "directions": None}
+    settings = config.resolve(STAGES, whitening) | {"backbone": inner}
+    assert planning.identity(settings | {"backbone": inner | {"adapted": 0.0}}) == planning.identity(settings)
+    assert planning.identity(settings | {"backbone": inner | {"adapted": 0.4}}) != planning.identity(settings)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
