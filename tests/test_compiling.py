@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from corrbench import api
+from corrbench.backbones.adapted import to_video
 from corrbench.backbones.resnet import ResNet
 from corrbench.compiling import Compiled
 from corrbench.provenance import Numerics
+from corrbench.registry import BACKBONES, build
 from tests.test_runner import ROOT, SMALL
 
 compiler = pytest.mark.skipif(
@@ -31,6 +33,17 @@ def test_features_are_the_backbones_up_to_rounding_whatever_the_batch() -> None:
         maps = [compiled(images[:2], 2), compiled(images[2:], 2)]
     assert [len(m) for m in maps] == [2, 1]
     torch.testing.assert_close(torch.cat(maps), whole, rtol=1e-5, atol=1e-5)
+
+
+@compiler
+def test_an_adapted_backbone_follows_each_video() -> None:
+    """Its statistics are no constants of the compiled code."""
+    network = {"type": "ResNet", "layer": 1, "width": 8}
+    backbone: Any = build(BACKBONES, {"type": "Adapted", "backbone": network})
+    compiled = Compiled(backbone)
+    for video in (torch.randn(2, 3, 40, 56), 3 * torch.rand(2, 3, 40, 56)):
+        with torch.inference_mode(), to_video(backbone, lambda video=video: video):  # type: ignore[misc]
+            torch.testing.assert_close(compiled(video, 2), backbone(video), rtol=1e-4, atol=1e-5)
 
 
 def test_what_has_no_weights_is_called_as_it_is() -> None:
