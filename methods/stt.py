@@ -3,15 +3,15 @@
 Spatial-then-Temporal Self-Supervised Learning for Video Correspondence, pages 2279-2288, arXiv 2209.07778.
 The network that propagates labels is the student of the second step: Lab input, no pooling after the first
 convolution, third stage. The weights are those that corrbench trained and ships (records call the method
-stt-centred-chain); their features lose the mean of their video. -o method.checkpoint=stt-r18-chain takes such without that,
-stt-r18-small those before the chains, stt-r18 the authors'.
+stt-adapted); their batch normalisation and the mean of their features follow the video. -o method.checkpoint=stt-r18-chain
+takes such without that, stt-r18-small those of schedule `small`, stt-r18 the authors'.
 """
 
 method = dict(
     type="LabelPropagation",
     backbone=dict(type="ResNet", depth=18, stem_pool=None, strides=(1, 2, 2, 1), layer=3),  # stride 8
     colour="lab",
-    checkpoint="stt-r18-centred-chain",  # corrbench's own training, in the package; the authors' weights: stt-r18
+    checkpoint="stt-r18-adapted",  # corrbench's own training, in the package; the authors' weights: stt-r18
     protocol="stt",
 )
 

@@ -140,6 +140,7 @@ def rounds() -> list[str]:
         "eighth": ("centred on the video, without chains", None),
         "ninth": ("centred, then chains", "stt-centred-chain"),
         "tenth": ("reconstruction through the features", None),
+        "eleventh": ("normalisation adapted to the video, centred, no chains", "stt-adapted"),
     }
     davis = {
         r.method["name"]: r.summary["J&F-Mean"]
@@ -171,8 +172,12 @@ def tuning_halves() -> list[str]:
 def whitening() -> list[str]:
     """The shipped STT before and after its chains and MobileNetV2, with and without whitening, under the `stt` protocol."""
     names = {
+        "stt-adapted": (
+            "STT, as shipped: whitened, adapted to the video and centred on it",
+            ("davis10", "pose"),
+        ),
         "stt-centred-chain": (
-            "STT, as shipped: whitened, centred on the video, taught with chains",
+            "STT, whitened, centred on the video, taught with chains (`stt-r18-centred-chain`)",
             ("davis10", "pose"),
         ),
         "stt-chain": ("STT, whitened, taught with chains (`stt-r18-chain`)", ("davis10", "pose")),
@@ -181,6 +186,7 @@ def whitening() -> list[str]:
         "mobilenetv2": ("MobileNetV2, ImageNet-supervised", ("davis10", "pose")),
         "mobilenetv2_whitened-small": ("MobileNetV2, whitened alike", ("davis10", "pose")),
         "mobilenetv2_centred": ("MobileNetV2, centred on the video", ("davis10", "pose")),
+        "mobilenetv2_adapted": ("MobileNetV2, adapted to the video and centred on it", ("davis10", "pose")),
     }
     data: dict[str, str] = {}
     scores: dict[tuple[str, str], float] = {}

@@ -268,6 +268,7 @@ def test_the_other_seeds_that_taught_a_network_are_in_the_card(
         ("chain", ["ChainDistillation"]),
         ("two-pass", ["Whitening", "ChainDistillation"]),
         ("centred-chain", ["Whitening", "ChainDistillation"]),
+        ("adapted", ["Whitening"]),
     ],
 )
 def test_stages_that_start_from_shipped_weights_are_shipped_beside_them(
@@ -278,6 +279,7 @@ def test_stages_that_start_from_shipped_weights_are_shipped_beside_them(
     settings: dict[str, dict[str, Any]] = {
         "two-pass": {"dropped": [1, 2]},
         "centred-chain": {"centred": True},
+        "adapted": {"centred": True, "adapted": 0.4},
     }
     differently = settings.get(schedule, {})
     if differently:
@@ -298,11 +300,12 @@ def test_stages_that_start_from_shipped_weights_are_shipped_beside_them(
     )  # fmt: skip
     assert planned.signature.split("|")[2].startswith(f"stt-{schedule}@")
     backbone = planned.resolved["method"]["backbone"]
-    plain = {"dropped": [], "centred": False}
+    plain = {"dropped": [], "centred": False, "adapted": 0.0}
     assert backbone["type"] == "Whitened"
     assert {key: type(plain[key])(backbone.get(key, plain[key])) for key in plain} == plain | differently
     words = scores.backbone(SimpleNamespace(data={"resolved": planned.resolved}))  # type: ignore[arg-type]
-    assert words == "ResNet-18, whitened" + ", centred" * (schedule == "centred-chain")
+    further = [what for what in ("centred", "adapted") if what in differently]
+    assert words == ", ".join(["ResNet-18, whitened", *further])
 
 
 def test_the_card_takes_its_scores_from_records_of_these_weights(
