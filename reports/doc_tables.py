@@ -115,7 +115,7 @@ def tuning_widths() -> list[str]:
 
 
 def tuning_both_sizes(round_: str) -> list[str]:
-    """A later round (`third` to `tenth`): other weights and other statistics, judged at both sizes."""
+    """A later round (`third` to `eleventh`): other weights and other statistics, judged at both sizes."""
     numbers = [
         "training frames at 480",
         "training frames at own size",

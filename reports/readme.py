@@ -189,6 +189,7 @@ PARTS: dict[Path, list[Callable[[], list[str]]]] = {
         partial(doc_tables.tuning_both_sizes, "eighth"),
         partial(doc_tables.tuning_both_sizes, "ninth"),
         partial(doc_tables.tuning_both_sizes, "tenth"),
+        partial(doc_tables.tuning_both_sizes, "eleventh"),
     ],
 }
 
