@@ -10,6 +10,7 @@ from typing import Any
 from corrbench import scores as sc
 from corrbench import statistics as st
 from corrbench.record import Record
+from corrbench.run_weights import network_of
 
 # What the training folders of the schedules hold; another folder is named, and nothing is claimed of it.
 FOLDERS = {
@@ -94,12 +95,32 @@ def card(
         "with the real method and for comparing training variants at this scale. It says nothing about what the method "
         "reaches at the paper's scale. What the data show and how they were chosen (people, animals, vehicles of DAVIS; "
         "web photographs of ImageNet) is in it too.",
+        *_of_whole_videos(about["stages"]),
         "## Citation",
         "Li & Liu, Spatial-then-Temporal Self-Supervised Learning for Video Correspondence, CVPR 2023; He et al., Momentum "
         "Contrast, CVPR 2020; Chen et al., arXiv 2003.04297; Pont-Tuset et al., The 2017 DAVIS Challenge, arXiv 1704.00675; "
         "Deng et al., ImageNet, CVPR 2009.",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def _of_whole_videos(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is to be known of a network whose features of a frame depend on the other frames; nothing of others."""
+    network = network_of(stages, {"type": ""})
+    ways = [
+        f"{words} ([docs/stt.md](../../docs/stt.md#{anchor}))"
+        for key, words, anchor in (
+            ("adapted", "part of batch normalisation's statistics", "adapted-to-the-video"),
+            ("centred", "the mean of the features", "centring-on-the-video"),
+        )
+        if network.get(key)
+    ]
+    if not ways:
+        return []
+    return [
+        "A frame's features depend on the whole video that is evaluated, its later frames among them: out of it is taken "
+        f"{' and '.join(ways)}. Compare with methods that may do the same; `stt-r18-chain` and `stt-r18-small` do not."
+    ]
 
 
 def fitting(records: Sequence[Record], sha256: str, trained: str) -> list[Record]:

@@ -294,6 +294,8 @@ def test_stages_that_start_from_shipped_weights_are_shipped_beside_them(
     assert ("method.checkpoint" not in text) == default
     assert f"{types[0]} starts from `{NAME}`" in text
     assert f"{types[-1]} is ours" in text
+    assert ("depend on the whole video" in text) == ("centred" in differently)
+    assert ("adapted-to-the-video" in text) == ("adapted" in differently)
     planned = api.plan(
         ROOT / "methods/stt.py", ROOT / "tasks/davis.py", data=tiny_davis,
         overrides=[] if default else [f"method.checkpoint={name}"],
