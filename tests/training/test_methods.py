@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from corrbench import config
 from corrbench.ablation import FULL, changes_of, variants
+from corrbench.backbones.whitened import Whitened
 from corrbench.registry import STAGES, build
 from corrbench.training import cache
 
@@ -108,8 +110,7 @@ def test_whitening_ensemble_and_chains_of_stt_are_of_one_network_under_every_abl
         for variant in ({}, *file["ablations"].values(), *file["schedules"].values()):
             changed = config.override(file, variant)
             whitening, *later = changed["training"][2:]
-            keys = ("backbone", "layers", "means", "directions", "dropped", "centred")
-            same = {key: whitening[key] for key in keys if key in whitening}
+            same = {key: whitening[key] for key in inspect.signature(Whitened).parameters if key in whitening}
             for stage in later:
                 assert stage["backbone"] == {"type": "Whitened"} | same
                 assert stage["colour"] == whitening["colour"]
