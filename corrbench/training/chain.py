@@ -138,10 +138,8 @@ class ChainNetwork(EvalNetwork):
         """The loss of each gap of a clip."""
         stage = self.stage
         seen = places(len(clip_T3HW))
-        with (
-            torch.no_grad(),
-            to_video(self.backbone, lambda: clip_T3HW[seen]),
-        ):  # frame by frame: a CPU gains nothing by batches, and a clip may be long
+        # Frame by frame: a CPU gains nothing by batches, and a clip may be long.
+        with torch.no_grad(), to_video(self.backbone, lambda: clip_T3HW[seen]):
             maps = [
                 self.backbone.joined(frame.contiguous(memory_format=torch.channels_last))
                 for frame in clip_T3HW.split(1)

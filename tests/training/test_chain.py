@@ -119,6 +119,24 @@ def test_what_all_cells_of_a_clip_share_teaches_a_centred_network_nothing(stage:
     assert loss(3.0, centred=False) != pytest.approx(loss(0.0, centred=False), rel=1e-2)
 
 
+def test_a_wholly_adapted_network_learns_the_same_of_a_clip_with_more_contrast(stage: dict[str, Any]) -> None:
+    """The clip's own statistics take a factor away; afterwards the network has those it came with."""
+    clip = torch.rand(3, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+
+    def loss(factor: float, adapted: float) -> float:
+        given = weights()
+        given["backbone.bn1.bias"] += 1.0
+        network = build(STAGES, stage | dict(backbone=WHITENED | {"adapted": adapted})).network(given, 0)
+        before = {key: tensor.clone() for key, tensor in network.backbone.state_dict().items()}
+        found = float(network({"clips": [factor * clip]})["chain"].detach())
+        for key, tensor in network.backbone.state_dict().items():
+            assert torch.equal(tensor, before[key]), key
+        return found
+
+    assert loss(3.0, adapted=1.0) == pytest.approx(loss(1.0, adapted=1.0), rel=1e-4)
+    assert loss(3.0, adapted=0.0) != pytest.approx(loss(1.0, adapted=0.0), rel=1e-3)
+
+
 def test_a_clip_is_every_nth_frame_of_a_video(stage: dict[str, Any]) -> None:
     feed = build(STAGES, stage | dict(step=2, frames=2, gaps=(1,), flip_share=0.0)).feed(0)
     videos, part = feed.dataset, Part(3, 0, 2, 0, 2)
