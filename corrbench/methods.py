@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from corrbench import memory
-from corrbench.backbones.adapted import places, to_video
+from corrbench.backbones.adapted import frames_seen, to_video
 from corrbench.backbones.centred import over_video
 from corrbench.compiling import Compiled
 from corrbench.datasets.sequence import Sequence
@@ -148,7 +148,7 @@ class LabelPropagation:
         decoded = ahead(sequence.frame, range(len(sequence)), threads=threads, depth=step + threads)
 
         def some_of_all() -> torch.Tensor:
-            return self._images([sequence.frame(t) for t in places(len(sequence))], input_size)
+            return self._images([sequence.frame(t) for t in frames_seen(len(sequence))], input_size)
 
         with (
             torch.inference_mode(),

@@ -40,7 +40,7 @@ def mark(network: nn.Module, share: float) -> nn.Module:
     return network
 
 
-def places(frames: int) -> list[int]:
+def frames_seen(frames: int) -> list[int]:
     """The frames of a video that the statistics come from: all of a short one, else `FRAMES`, evenly from first to last."""
     count = min(frames, FRAMES)
     return [round(n * (frames - 1) / max(count - 1, 1)) for n in range(count)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from corrbench.backbones.adapted import places, to_video
+from corrbench.backbones.adapted import frames_seen, to_video
 from corrbench.backbones.centred import over_video
 from corrbench.propagation import carry
 from corrbench.protocol import preset
@@ -137,7 +137,7 @@ class ChainNetwork(EvalNetwork):
     def _losses(self, clip_T3HW: torch.Tensor) -> list[torch.Tensor]:
         """The loss of each gap of a clip."""
         stage = self.stage
-        seen = places(len(clip_T3HW))
+        seen = frames_seen(len(clip_T3HW))
         # Frame by frame: a CPU gains nothing by batches, and a clip may be long.
         with torch.no_grad(), to_video(self.backbone, lambda: clip_T3HW[seen]):
             maps = [

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from corrbench import config, scores
-from corrbench.backbones.adapted import FRAMES, places, to_video
+from corrbench.backbones.adapted import FRAMES, frames_seen, to_video
 from corrbench.datasets.sequence import Sequence
 from corrbench.methods import LabelPropagation
 from corrbench.provenance import Numerics
@@ -69,7 +69,7 @@ def test_a_method_adapts_to_frames_of_the_whole_video() -> None:
     assert method.backbone is not None
     plain = method_of(PLAIN).features(sequence, (40, 56))
     images = method._images([sequence.frame(t) for t in range(12)], (40, 56))
-    with torch.inference_mode(), to_video(method.backbone, lambda: images[places(12)]):
+    with torch.inference_mode(), to_video(method.backbone, lambda: images[frames_seen(12)]):
         wanted = method.backbone(images)
     maps = method.features(sequence, (40, 56))
     torch.testing.assert_close(maps, wanted)
@@ -96,10 +96,10 @@ def test_a_video_leaves_nothing_behind() -> None:
 
 
 def test_frames_that_are_looked_at_lie_evenly_from_first_to_last() -> None:
-    assert places(1) == [0]
-    assert places(3) == [0, 1, 2]
-    assert places(FRAMES) == list(range(FRAMES))
-    assert places(71) == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert frames_seen(1) == [0]
+    assert frames_seen(3) == [0, 1, 2]
+    assert frames_seen(FRAMES) == list(range(FRAMES))
+    assert frames_seen(71) == [0, 10, 20, 30, 40, 50, 60, 70]
 
 
 def test_it_has_the_weights_of_what_it_adapts_and_reports_say_so() -> None:
